@@ -1,0 +1,43 @@
+# The index of commands. Everything lives in .venv, installed from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo check format test test-all docs bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: setup  ## the main job on data that comes inside scikit-learn
+	$(BIN)/polytask demo --out demo-run
+
+check: setup  ## what CI checks besides the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup  ## under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+test-all: setup check  ## with the slow proofs: random kills, headless browser
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+docs: setup  ## every snippet of README and docs runs
+	$(BIN)/python -m pytest tests/docs
+
+bench: setup  ## ratios, printed as tables; see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,1 @@
+"""Task gradients to one update."""

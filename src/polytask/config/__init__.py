@@ -1,0 +1,1 @@
+"""Typed run file, catalogue of names, builders."""

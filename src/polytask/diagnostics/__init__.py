@@ -1,0 +1,1 @@
+"""Computes what reports show; reads, never writes."""

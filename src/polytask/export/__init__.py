@@ -1,0 +1,1 @@
+"""Bundles: one file that predicts anywhere."""

@@ -1,0 +1,1 @@
+"""The engine that drives balancing and aggregation."""

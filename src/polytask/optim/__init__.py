@@ -1,0 +1,1 @@
+"""Parameter roles, optimizer groups, schedules, and the optimizer's proximal metric."""

@@ -1,0 +1,1 @@
+"""Techniques against overfitting, by the point of the step that they touch."""

@@ -1,0 +1,1 @@
+"""Penalties: a value and a proximal step."""

@@ -1,0 +1,1 @@
+"""Architectures that share: backbone features to one representation per task, and heads."""

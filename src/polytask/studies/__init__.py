@@ -1,0 +1,1 @@
+"""Repetitions of a fit."""

@@ -1,0 +1,136 @@
+"""The contract of a task: a frozen specification, and what `fit` makes of it on training rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polytask.metrics.base import Metric
+
+
+class TaskLosses(NamedTuple):
+    """Sums and counts travel, means never.
+
+    Args:
+        sums: Sum of the weighted losses over labelled rows, one per task.
+        counts: Sum of the row weights over labelled rows, one per task.
+    """
+
+    sums: Float[Tensor, " tasks"]
+    counts: Float[Tensor, " tasks"]
+
+
+@dataclass(frozen=True)
+class TaskSpec(ABC):
+    """What the user says about one task; `fit` returns a new object and leaves this one alone.
+
+    Args:
+        name: Name of the task; the name of its head, its metrics and its predicted column.
+        columns: Columns that hold the target; empty means the one column called `name`.
+        weight: Relative weight of the task in weighted objectives, at least 0.
+    """
+
+    name: str
+    columns: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    kind: ClassVar[str]
+    """Short name of the kind, as typed after the colon of ``--target name:kind``."""
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns that hold the target, in the order that `fit` and `encode` expect."""
+        return self.columns or (self.name,)
+
+    @abstractmethod
+    def fit(self, values: NDArray[Any], weights: NDArray[Any] | None = None) -> "Task":
+        """Learns the target's encoding from training rows only.
+
+        Args:
+            values: ``[rows]`` for one column, ``[rows, columns]`` for several; raw values as they
+                come from the table, missing ones as None or NaN.
+            weights: Row weights ``[rows]``, or None.
+
+        Raises:
+            DataError: If the values contradict the kind, or no label or only one class is left.
+        """
+
+
+class Task(ABC):
+    """A specification with its fitted state; third parties subclass both."""
+
+    spec: TaskSpec
+    outputs: int
+    """Width of the head's raw output."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.spec.name
+
+    @abstractmethod
+    def encode(self, values: NDArray[Any]) -> tuple[Tensor, Bool[Tensor, " rows"]]:
+        """Raw values → (target with gaps filled by a harmless value, mask of labelled rows)."""
+
+    @abstractmethod
+    def loss(self, output: Float[Tensor, "*rows outputs"], target: Tensor) -> Float[Tensor, "*rows"]:
+        """Raw output and encoded target → unreduced loss, finite on filled gaps.
+
+        Leading axes are free: K equal tasks run as one ``[rows, tasks, outputs]`` call.
+        """
+
+    @abstractmethod
+    def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
+        """Raw output → column suffix → values in the user's units; ``""`` is the prediction."""
+
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Metric]:
+        """Metrics by name; the first one is the task's primary metric."""
+
+    @abstractmethod
+    def baseline(self) -> Float[Tensor, " outputs"]:
+        """The raw output that predicts the training distribution whatever the input is."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Fitted state as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+        """The inverse of `state`."""
+
+    def fusion_key(self) -> Hashable:
+        """Tasks with equal keys share one stacked head and one loss call; default: never."""
+        return (type(self).__qualname__, self.spec.name)
+
+
+def masked_sums(
+    loss: Float[Tensor, "rows *t"],
+    mask: Bool[Tensor, "rows *t"],
+    row_weights: Tensor | None,
+) -> TaskLosses:
+    """Sums and counts of an unreduced loss over the labelled rows.
+
+    Masking a label equals deleting its term: the loss of a masked cell is replaced by an exact
+    zero (`torch.where`, so that a filled gap contributes neither value nor gradient).
+
+    Args:
+        loss: Unreduced loss, rows first.
+        mask: True where a label exists; same shape.
+        row_weights: ``[rows]`` or None for ones.
+
+    Returns:
+        Sums and counts of shape ``[*t]``.
+    """
+    weights = mask.to(loss.dtype)
+    if row_weights is not None:
+        shape = (-1,) + (1,) * (loss.ndim - 1)
+        weights = weights * row_weights.to(loss.dtype).view(shape)
+    sums = (torch.where(mask, loss, 0.0) * weights).sum(0)
+    return TaskLosses(sums, weights.sum(0))

@@ -1,0 +1,63 @@
+"""What happened in a run, epoch by epoch; plain numbers, JSON in and out."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch. Lists run over the tasks in the user's order; None means "not measured".
+
+    Args:
+        epoch: 1 for the first.
+        steps: Updates done since the start of the run.
+        running: Mean training loss per task during the epoch, dropout on.
+        train: Training loss per task in eval mode on a fixed subset of the training rows.
+        valid: Validation loss per task in eval mode.
+        weights: Mean effective task weight in the objective.
+        learning_rate: At the end of the epoch.
+        skipped: Updates skipped because of a non-finite gradient.
+        seconds: Wall-clock time; excluded from bit-identity.
+    """
+
+    epoch: int
+    steps: int
+    running: list[float | None]
+    train: list[float | None]
+    valid: list[float | None]
+    weights: list[float | None]
+    learning_rate: float
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class History:
+    """The whole run.
+
+    Args:
+        tasks: Names, in the user's order.
+        epochs: One record per finished epoch.
+        best_epoch: Epoch whose weights were restored, 0 before the first epoch.
+        best_epochs: Per task, the epoch of its lowest validation loss (ties: the last).
+        baseline: Validation loss per task of predicting the training distribution.
+        stopped: Why the run ended: ``"epochs"``, ``"patience"``, ``"interrupted"``,
+            ``"diverged"``, ``"out of memory"``; empty while it runs.
+    """
+
+    tasks: list[str]
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
+    best_epochs: list[int] = field(default_factory=list)
+    baseline: list[float | None] = field(default_factory=list)
+    stopped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; NaN never occurs."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        rest = {key: value for key, value in document.items() if key != "epochs"}
+        return cls(epochs=[EpochRecord(**record) for record in document["epochs"]], **rest)
