@@ -1,4 +1,81 @@
-"""polytask: one PyTorch model for many tasks.
+"""polytask: one PyTorch model for many tasks, defended against overfitting, proven on unseen rows.
 
 Names are imported when they are first touched, so that `import polytask` costs nothing.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polytask.balancing import EqualWeights, FixedWeights, PooledLoss, ScheduledWeights
+    from polytask.config.run import RunConfig
+    from polytask.errors import PolytaskError, PolytaskWarning
+    from polytask.estimators import MultiTaskEstimator
+    from polytask.export import Bundle, load
+    from polytask.pipeline import FitResult, fit_table
+    from polytask.sharing import HardSharing, MultiTaskModel
+    from polytask.tasks import Binary, Count, Multiclass, Multilabel, Regression
+    from polytask.training import Trainer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Binary": "polytask.tasks",
+    "Bundle": "polytask.export",
+    "Count": "polytask.tasks",
+    "EqualWeights": "polytask.balancing",
+    "FitResult": "polytask.pipeline",
+    "FixedWeights": "polytask.balancing",
+    "HardSharing": "polytask.sharing",
+    "MultiTaskEstimator": "polytask.estimators",
+    "MultiTaskModel": "polytask.sharing",
+    "Multiclass": "polytask.tasks",
+    "Multilabel": "polytask.tasks",
+    "PolytaskError": "polytask.errors",
+    "PolytaskWarning": "polytask.errors",
+    "PooledLoss": "polytask.balancing",
+    "Regression": "polytask.tasks",
+    "RunConfig": "polytask.config.run",
+    "ScheduledWeights": "polytask.balancing",
+    "Trainer": "polytask.training",
+    "fit_table": "polytask.pipeline",
+    "load": "polytask.export",
+}
+
+__all__ = [
+    "Binary",
+    "Bundle",
+    "Count",
+    "EqualWeights",
+    "FitResult",
+    "FixedWeights",
+    "HardSharing",
+    "MultiTaskEstimator",
+    "MultiTaskModel",
+    "Multiclass",
+    "Multilabel",
+    "PolytaskError",
+    "PolytaskWarning",
+    "PooledLoss",
+    "Regression",
+    "RunConfig",
+    "ScheduledWeights",
+    "Trainer",
+    "__version__",
+    "fit_table",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from its room on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'polytask' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
