@@ -1,6 +1,7 @@
 """The contract of loss balancing: task losses in, one objective out."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +17,10 @@ class LossBalancer(nn.Module, ABC):
     """
 
     num_tasks: int
+
+    linear: ClassVar[bool] = False
+    """Whether the weights do not depend on the losses: then the objectives of the micro-batches of
+    an accumulation window add up to the objective of the window."""
 
     def forward(
         self,
@@ -42,9 +47,6 @@ class LossBalancer(nn.Module, ABC):
         counts: Float[Tensor, " tasks"] | None,
     ) -> Float[Tensor, ""]:
         """The objective; losses of absent tasks are zero and must get no weight."""
-
-    def observe(self, losses: Float[Tensor, " tasks"]) -> None:
-        """Losses of the same batch after the update, for methods that need them."""
 
     def progress(self, fraction: float, epoch: float) -> None:
         """Where the run stands: fraction in [0, 1] and epochs done; for scheduled weights."""

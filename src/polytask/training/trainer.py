@@ -1,0 +1,190 @@
+"""The trainer: epochs of updates, validation, stopping, checkpoints; the best weights come back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+from torch import nn
+from torch.optim import Optimizer
+
+from polytask._checks import at_least, require
+from polytask.balancing import EqualWeights, LossBalancer
+from polytask.data.batch import Batch, Batches
+from polytask.errors import InvalidArgument, Unsupported
+from polytask.optim import OptimizerSpec, Plateau, Schedule, check_binding, constant
+from polytask.sharing import MultiTaskModel, adapt, infer_roles
+from polytask.tasks import Task, TaskGroup, group_tasks
+
+from .callbacks import Callback
+from .history import History
+from .interrupt import Interrupt
+from .loop import Loop, Plan
+from .seeding import RandomScope
+from .stopping import NoStopping, Regret, Stopping
+
+
+@final
+class Trainer:
+    """Trains one model on many tasks and leaves the weights of the best epoch in it.
+
+    Args:
+        model: A `MultiTaskModel`, or any module that returns features ``[rows, width]`` or a
+            dictionary of outputs by task name.
+        tasks: Fitted tasks (``spec.fit(values)``); heads, losses and curves follow their order.
+        optimizer: An `OptimizerSpec` (built here, from the model), or your own optimizer: it must
+            hold every trainable parameter of model and balancer exactly once.
+        balance: How the task losses become one objective.
+        stopping: When to stop and which epoch to keep; needs validation rows in `fit`.
+        seed: Start of the trainer's own random stream (dropout); the global one is given back.
+        callbacks: Hooks that watch the run.
+        accumulate: Micro-batches per update, with label counts over all of them.
+        checkpoint: File for checkpoints, or None.
+        epochs: Upper limit.
+        schedule: Factor on the learning rate as a function of the fraction of the run.
+        plateau: Factor that falls when the stopping score stalls, or None.
+        clip_norm: Largest global gradient norm; 0 for no clipping.
+        checkpoint_seconds: Least time between checkpoints, 0 for one after every update.
+        identity: Further facts that must be equal on resume, such as a hash of the table.
+
+    Raises:
+        InvalidArgument: If a value breaks its rule, or the optimizer holds other parameters.
+        Unsupported: For a combination that could not be honoured.
+
+    Example:
+        >>> import numpy as np
+        >>> from polytask import MultiTaskModel, Regression
+        >>> from polytask.backbones import MLP
+        >>> from polytask.data import Batch, ResidentBatches
+        >>> x = torch.linspace(-1, 1, 64).unsqueeze(1)
+        >>> task = Regression("y").fit((2 * x[:, 0]).numpy())
+        >>> target, mask = task.encode((2 * x[:, 0]).numpy())
+        >>> table = Batch(x, {"y": target[:, None]}, {"y": mask[:, None]}, None, torch.arange(64))
+        >>> model = MultiTaskModel.hard(MLP(1, width=16, depth=1, dropout=0.0), [task])
+        >>> trainer = Trainer(model, [task], epochs=3, seed=1)
+        >>> train, valid = (ResidentBatches(table, batch_size=16) for _ in range(2))
+        >>> history = trainer.fit(train, valid)
+        >>> len(history.epochs), history.stopped
+        (3, 'epochs')
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tasks: Sequence[Task],
+        *,
+        optimizer: Optimizer | OptimizerSpec | None = None,
+        balance: LossBalancer | None = None,
+        stopping: Stopping | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        accumulate: int = 1,
+        checkpoint: Path | None = None,
+        epochs: int = 256,
+        schedule: Schedule | None = None,
+        plateau: Plateau | None = None,
+        clip_norm: float = 1.0,
+        checkpoint_seconds: float = 30.0,
+        identity: Mapping[str, str] | None = None,
+    ) -> None:
+        require(len(tasks) > 0, "tasks", "name at least one task", list(tasks))
+        names = [task.name for task in tasks]
+        require(len(set(names)) == len(names), "tasks", "have different names", names)
+        at_least("accumulate", accumulate, 1)
+        at_least("epochs", epochs, 1)
+        at_least("clip_norm", clip_norm, 0)
+        self.model = model
+        self.tasks = tuple(tasks)
+        self.balance = balance or EqualWeights(len(tasks))
+        self._optimizer = optimizer or OptimizerSpec()
+        self._seed = seed
+        self._used = False
+        self._plan = Plan(
+            balance=self.balance,
+            stopping=stopping or Regret(),
+            schedule=schedule or constant(),
+            plateau=plateau,
+            callbacks=tuple(callbacks),
+            accumulate=accumulate,
+            epochs=epochs,
+            clip_norm=clip_norm,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            identity={**(identity or {}), "seed": str(seed)},
+        )
+        if isinstance(self._optimizer, Optimizer):
+            check_binding(self._optimizer, nn.ModuleList([model, self.balance]))
+        require(
+            self.balance.num_tasks == len(tasks),
+            "balance",
+            f"be made for {len(tasks)} tasks",
+            self.balance.num_tasks,
+        )
+        if accumulate > 1 and not self.balance.linear:
+            raise Unsupported(
+                f"`accumulate` must be 1 with {type(self.balance).__name__}: its weights depend on "
+                "the losses of the whole update, which micro-batches know only at the end. "
+                "Use a larger batch size instead."
+            )
+
+    def fit(self, train: Batches, valid: Batches | None = None, *, resume: bool = False) -> History:
+        """Trains until the stopping rule, the last epoch, or Ctrl-C; restores the best weights.
+
+        Args:
+            train: Training rows.
+            valid: Validation rows; without them nothing can stop the run early, the last weights
+                are kept, and curves have no validation side.
+            resume: Go on from the checkpoint file, bit-identical to a run that was never stopped
+                (same machine, torch version and thread count).
+
+        Returns:
+            What happened, epoch by epoch.
+
+        Raises:
+            TrainingDiverged: After 20 non-finite updates in a row; the best weights are restored.
+            OutOfMemory: The best weights are restored.
+            DataError: On resume, if the checkpoint belongs to another run or table.
+        """
+        if self._used:
+            raise Unsupported(
+                "A Trainer fits once, or its balancer and optimizer would continue the first run. "
+                "Build a new Trainer, or pass resume=True to a new one."
+            )
+        self._used = True
+        plan = self._plan
+        if valid is None:
+            if plan.plateau is not None:
+                raise InvalidArgument("`plateau` must have validation rows to watch; pass `valid`.")
+            plan = replace(plan, stopping=NoStopping())
+        require(train.num_rows > 0, "train", "have at least one row", train.num_rows)
+        example = next(iter(train.epoch()))
+        cuda = example.rows.device.type == "cuda"
+        with RandomScope(self._seed, cuda=cuda) as random, Interrupt() as interrupt:
+            model, groups = self._bind(example)
+            optimizer = self._build_optimizer(model, groups, example)
+            loop = Loop(plan, model, groups, optimizer, train, valid, random)
+            if resume:
+                loop.load()
+            return loop.go(interrupt)
+
+    def _bind(self, example: Batch) -> tuple[nn.Module, Sequence[TaskGroup]]:
+        """The model on the device of the rows, returning `ModelOutput`, and its task groups."""
+        self.model.to(example.rows.device)
+        self.balance.to(example.rows.device)
+        if isinstance(self.model, MultiTaskModel):
+            return self.model, self.model.groups
+        groups = group_tasks(self.tasks)
+        return adapt(self.model, groups, example), groups
+
+    def _build_optimizer(
+        self, model: nn.Module, groups: Sequence[TaskGroup], example: Batch
+    ) -> Optimizer:
+        if isinstance(self._optimizer, Optimizer):
+            check_binding(self._optimizer, nn.ModuleList([model, self.balance]))
+            return self._optimizer
+        infos = (
+            model.roles()
+            if isinstance(model, MultiTaskModel)
+            else infer_roles(model, groups, example)
+        )
+        return self._optimizer.build(infos, balance=self.balance)
