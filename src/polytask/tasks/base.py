@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polytask._checks import at_least, require
 from polytask.metrics.base import Metric
 
 
@@ -41,6 +42,11 @@ class TaskSpec(ABC):
 
     kind: ClassVar[str]
     """Short name of the kind, as typed after the colon of ``--target name:kind``."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "name", "be a non-empty text", self.name)
+        at_least(f"weight of target {self.name!r}", self.weight, 0)
+        object.__setattr__(self, "columns", tuple(self.columns))
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -78,7 +84,9 @@ class Task(ABC):
         """Raw values → (target with gaps filled by a harmless value, mask of labelled rows)."""
 
     @abstractmethod
-    def loss(self, output: Float[Tensor, "*rows outputs"], target: Tensor) -> Float[Tensor, "*rows"]:
+    def loss(
+        self, output: Float[Tensor, "*rows outputs"], target: Tensor
+    ) -> Float[Tensor, "*rows"]:
         """Raw output and encoded target → unreduced loss, finite on filled gaps.
 
         Leading axes are free: K equal tasks run as one ``[rows, tasks, outputs]`` call.
@@ -86,7 +94,10 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
-        """Raw output → column suffix → values in the user's units; ``""`` is the prediction."""
+        """Raw output → column suffix → values in the user's units.
+
+        ``""`` is the prediction itself; a multilabel group has one suffix per column instead.
+        """
 
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
@@ -105,9 +116,18 @@ class Task(ABC):
     def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
         """The inverse of `state`."""
 
+    def describe(self) -> str:
+        """The task in words, for reports: kind, loss, encoding."""
+        return self.spec.kind
+
     def fusion_key(self) -> Hashable:
         """Tasks with equal keys share one stacked head and one loss call; default: never."""
         return (type(self).__qualname__, self.spec.name)
+
+
+def full_precision(output: Tensor) -> Tensor:
+    """At least float32: the loss of a half-precision output is computed in single precision."""
+    return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 def masked_sums(
