@@ -15,8 +15,7 @@ from polytask._files.fail_points import fail_point
 from polytask.balancing.base import LossBalancer
 from polytask.data.batch import Batches, Window
 from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingDiverged
-from polytask.optim.groups import apply_rate
-from polytask.optim.schedules import Plateau, Schedule
+from polytask.optim import Plateau, Schedule, apply_rate
 from polytask.tasks.groups import TaskGroup
 
 from .callbacks import Callback, EpochView, StepView
@@ -138,7 +137,7 @@ class Loop:
         fraction = (self.epoch - 1 + step.updates / self.steps) / plan.epochs
         factor = plan.schedule(fraction)
         if plan.plateau is not None:
-            factor *= plan.plateau.factor_now
+            factor *= plan.plateau.rate
         apply_rate(self.optimizer, factor)
         plan.balance.progress(fraction, self.epoch - 1 + step.updates / self.steps)
         done = step.update(window)

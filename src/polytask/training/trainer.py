@@ -12,7 +12,16 @@ from polytask._checks import at_least, require
 from polytask.balancing import EqualWeights, LossBalancer
 from polytask.data.batch import Batch, Batches
 from polytask.errors import InvalidArgument, Unsupported
-from polytask.optim import OptimizerSpec, Plateau, Schedule, check_binding, constant
+from polytask.optim import (
+    Kind,
+    OptimizerSpec,
+    ParameterInfo,
+    Plateau,
+    Role,
+    Schedule,
+    check_binding,
+    constant,
+)
 from polytask.sharing import MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
@@ -173,7 +182,9 @@ class Trainer:
         self.balance.to(example.rows.device)
         if isinstance(self.model, MultiTaskModel):
             return self.model, self.model.groups
-        groups = group_tasks(self.tasks)
+        own = self._optimizer
+        separate = own.separate_tasks if isinstance(own, OptimizerSpec) else ()
+        groups = group_tasks(self.tasks, separate=separate)
         return adapt(self.model, groups, example), groups
 
     def _build_optimizer(
@@ -187,4 +198,9 @@ class Trainer:
             if isinstance(model, MultiTaskModel)
             else infer_roles(model, groups, example)
         )
-        return self._optimizer.build(infos, balance=self.balance)
+        every = frozenset(task.name for task in self.tasks)
+        learned = [
+            ParameterInfo(f"balance.{name}", parameter, Role.BALANCE, Kind.SCALAR, every)
+            for name, parameter in self.balance.named_parameters()
+        ]
+        return self._optimizer.build([*infos, *learned])
