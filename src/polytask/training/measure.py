@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.data.batch import Batch, Batches
+from polytask.data.batches import transform
 from polytask.tasks.base import TaskLosses, masked_sums
 from polytask.tasks.groups import TaskGroup
 
@@ -86,20 +87,6 @@ def measure_baseline(batches: Iterable[Batch], groups: Sequence[TaskGroup]) -> T
 def subset(batches: Batches, limit: int) -> list[Batch]:
     """Evenly spaced rows, at most about `limit`: the fixed rows of the training curve."""
     stride = max(1, math.ceil(batches.num_rows / limit))
-    if stride == 1:
-        return list(batches.epoch())
-    return [_every(batch, stride) for batch in batches.epoch()]
-
-
-def _every(batch: Batch, stride: int) -> Batch:
-    def thin(tensor: Tensor) -> Tensor:
-        return tensor[::stride].contiguous()
-
-    inputs = batch.inputs
-    return Batch(
-        thin(inputs) if isinstance(inputs, Tensor) else {k: thin(v) for k, v in inputs.items()},
-        {key: thin(value) for key, value in batch.targets.items()},
-        {key: thin(value) for key, value in batch.masks.items()},
-        None if batch.row_weights is None else thin(batch.row_weights),
-        thin(batch.rows),
-    )
+    return [
+        transform(batch, lambda tensor: tensor[::stride].contiguous()) for batch in batches.epoch()
+    ]
