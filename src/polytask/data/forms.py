@@ -1,4 +1,4 @@
-"""The two shapes of a table: wide (one column per target) and long (each row belongs to one task)."""
+"""The two shapes of a table: wide (a column per target) and long (a row belongs to one task)."""
 
 from __future__ import annotations
 
