@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -40,6 +39,7 @@ def proximal_steps(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | fl
         InvalidArgument: If the parameter is not in the optimizer, or has not been stepped yet.
 
     Example:
+        >>> import torch
         >>> weight = nn.Parameter(torch.zeros(3))
         >>> round(proximal_steps(SGD([weight], lr=0.1, momentum=0.9), weight), 6)
         1.0
@@ -83,4 +83,5 @@ def proximal_steps(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | fl
     beta = float(group["betas"][1])
     correction = math.sqrt(1.0 - beta ** float(state["step"]))
     # torch's own order of operations: the root is corrected before eps is added.
-    return torch.full_like(second, rate) / (second.sqrt() / correction + group["eps"])
+    deviation: Tensor = second.sqrt() / correction + float(group["eps"])
+    return rate / deviation

@@ -1,0 +1,18 @@
+"""The contract of a backbone: encoded inputs in, one feature vector per row out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module, ABC):
+    """Turns encoded rows into features; the output has gone through an activation."""
+
+    width: int
+    """Width of the feature vector."""
+
+    @abstractmethod
+    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
+        """Encoded inputs → features; as many rows out as in."""

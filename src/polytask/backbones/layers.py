@@ -1,0 +1,90 @@
+"""The layers that backbones choose by name, and what is checked about their sizes."""
+
+import warnings
+from collections.abc import Callable
+
+from torch import nn
+
+from polytask._checks import one_of, probability, require
+from polytask.errors import PolytaskWarning
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+}
+_NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda _: nn.Identity(),
+    "layer": nn.LayerNorm,
+    "batch": nn.BatchNorm1d,
+}
+_HANDFUL = 5
+
+
+def activation(name: str) -> nn.Module:
+    """A new activation layer.
+
+    Args:
+        name: ``"relu"``, ``"gelu"``, ``"silu"``, ``"mish"``, ``"selu"`` or ``"tanh"``.
+
+    Example:
+        >>> activation("mish")
+        Mish()
+    """
+    one_of("activation", name, _ACTIVATIONS)
+    return _ACTIVATIONS[name]()
+
+
+def normalization(name: str, width: int) -> nn.Module:
+    """A new normalisation layer.
+
+    Args:
+        name: ``"none"``, ``"layer"`` or ``"batch"``.
+        width: Number of features that it normalises.
+
+    Example:
+        >>> normalization("layer", 8).normalized_shape
+        (8,)
+    """
+    one_of("normalization", name, _NORMALIZATIONS)
+    return _NORMALIZATIONS[name](width)
+
+
+def check_sizes(width: int, depth: int, dropout: float) -> None:
+    """Requires sane sizes, and warns when dropout leaves next to nothing.
+
+    Args:
+        width: Units per layer.
+        depth: Layers or blocks.
+        dropout: Probability of dropping a unit.
+    """
+    require(width >= 1, "width", "be at least 1", width)
+    require(depth >= 1, "depth", "be at least 1", depth)
+    probability("dropout", dropout)
+    kept = width * (1.0 - dropout)
+    if dropout > 0 and kept < _HANDFUL:
+        warnings.warn(
+            f"Dropout {dropout:g} on layers of {width} units leaves {kept:.3g} units on average: "
+            "that destroys capacity. Use a wider layer or dropout 0.",
+            PolytaskWarning,
+            stacklevel=3,
+        )
+
+
+def present(layers: list[nn.Module]) -> nn.Sequential:
+    """The layers in order, without those that do nothing (no normalisation, dropout 0).
+
+    Args:
+        layers: Any layers.
+    """
+    return nn.Sequential(
+        *(
+            layer
+            for layer in layers
+            if not isinstance(layer, nn.Identity)
+            and not (isinstance(layer, nn.Dropout) and layer.p == 0)
+        )
+    )

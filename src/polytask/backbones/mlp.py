@@ -1,0 +1,74 @@
+"""The plain multi-layer perceptron."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .base import Backbone
+from .layers import activation as activation_layer
+from .layers import check_sizes, present
+from .layers import normalization as normalization_layer
+from .table_input import TableInput
+
+
+@final
+class MLP(Backbone):
+    """Layers of linear map, normalisation, activation, dropout.
+
+    h₀ = input, h_i = dropout(activation(norm(W_i h_{i−1} + b_i))) for i = 1 … depth. It ends with
+    an activation, so that the linear heads on top of it are not redundant with its last layer.
+
+    Args:
+        numeric: Width of the numeric input.
+        cardinalities: Levels of each category column (see `TableInput`).
+        width: Units per layer, at least 1.
+        depth: Number of layers, at least 1.
+        dropout: Probability of dropping a unit after each activation, in [0, 1).
+        activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"mish"``, ``"selu"`` or ``"tanh"``.
+        normalization: ``"none"``, ``"layer"`` or ``"batch"``.
+
+    Shapes:
+        inputs: As `TableInput`.
+        output: ``[rows, width]``.
+
+    Raises:
+        InvalidArgument: If a size is out of range.
+        UnknownName: For an unknown activation or normalisation.
+
+    Example:
+        >>> import torch
+        >>> tuple(MLP(4, width=8, depth=2)(torch.zeros(3, 4)).shape)
+        (3, 8)
+    """
+
+    def __init__(
+        self,
+        numeric: int,
+        cardinalities: Sequence[int] = (),
+        *,
+        width: int = 256,
+        depth: int = 3,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        normalization: str = "none",
+    ) -> None:
+        super().__init__()
+        check_sizes(width, depth, dropout)
+        self.width = width
+        self.input = TableInput(numeric, cardinalities)
+        layers: list[nn.Module] = []
+        for index in range(depth):
+            layers += [
+                nn.Linear(width if index else self.input.width, width),
+                normalization_layer(normalization, width),
+                activation_layer(activation),
+                nn.Dropout(dropout),
+            ]
+        self.layers = present(layers)
+
+    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features."""
+        features: Tensor = self.layers(self.input(inputs))
+        return features

@@ -1,0 +1,92 @@
+"""The multi-layer perceptron with pre-normalised residual blocks."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .base import Backbone
+from .layers import activation as activation_layer
+from .layers import check_sizes, present
+from .layers import normalization as normalization_layer
+from .table_input import TableInput
+
+
+@final
+class ResidualMLP(Backbone):
+    """A linear stem and residual blocks; deep networks of it stay trainable.
+
+    h₀ = W₀ x + b₀, h_i = h_{i−1} + V_i dropout(activation(W_i norm(h_{i−1}) + b_i)) + c_i, and the
+    features are dropout(activation(norm(h_depth))).
+
+    Args:
+        numeric: Width of the numeric input.
+        cardinalities: Levels of each category column (see `TableInput`).
+        width: Units per layer, at least 1.
+        depth: Number of blocks, at least 1.
+        dropout: Probability of dropping a unit after each activation, in [0, 1).
+        activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"mish"``, ``"selu"`` or ``"tanh"``.
+        normalization: ``"none"``, ``"layer"`` or ``"batch"``.
+
+    Shapes:
+        inputs: As `TableInput`.
+        output: ``[rows, width]``.
+
+    Raises:
+        InvalidArgument: If a size is out of range.
+        UnknownName: For an unknown activation or normalisation.
+
+    Example:
+        >>> import torch
+        >>> tuple(ResidualMLP(4, width=8, depth=2)(torch.zeros(3, 4)).shape)
+        (3, 8)
+
+    Reference:
+        Gorishniy, Rubachev, Khrulkov & Babenko, Revisiting Deep Learning Models for Tabular Data,
+        NeurIPS 2021, section 3.2. https://arxiv.org/abs/2106.11959
+    """
+
+    def __init__(
+        self,
+        numeric: int,
+        cardinalities: Sequence[int] = (),
+        *,
+        width: int = 256,
+        depth: int = 3,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        normalization: str = "none",
+    ) -> None:
+        super().__init__()
+        check_sizes(width, depth, dropout)
+        self.width = width
+        self.input = TableInput(numeric, cardinalities)
+        self.stem = nn.Linear(self.input.width, width)
+        self.blocks = nn.ModuleList(
+            present(
+                [
+                    normalization_layer(normalization, width),
+                    nn.Linear(width, width),
+                    activation_layer(activation),
+                    nn.Dropout(dropout),
+                    nn.Linear(width, width),
+                ]
+            )
+            for _ in range(depth)
+        )
+        self.last = present(
+            [
+                normalization_layer(normalization, width),
+                activation_layer(activation),
+                nn.Dropout(dropout),
+            ]
+        )
+
+    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features."""
+        hidden: Tensor = self.stem(self.input(inputs))
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        features: Tensor = self.last(hidden)
+        return features

@@ -1,0 +1,58 @@
+"""The pooled loss: every label counts the same, whichever task it belongs to."""
+
+from typing import ClassVar, final
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from polytask._checks import require
+from polytask.errors import InvalidArgument
+
+from .base import LossBalancer
+from .mean import weighted_mean
+
+
+@final
+class PooledLoss(LossBalancer):
+    """The mean over all labels of the update; tasks with more labels weigh more.
+
+    objective = Σ_k n_k L_k / Σ_k n_k, where n_k is the sum of the row weights over the labels of
+    task k in the update. This is what one loss over the flattened table of labels would give.
+
+    Args:
+        num_tasks: Number of tasks K, at least 1.
+
+    Shapes:
+        losses: ``[tasks]``.
+        objective: scalar.
+
+    Raises:
+        InvalidArgument: If `num_tasks` is below 1, or the counts are not given.
+
+    Example:
+        >>> import torch
+        >>> losses, counts = torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])
+        >>> PooledLoss(2)(losses, counts=counts).item()
+        1.5
+    """
+
+    linear: ClassVar[bool] = True
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        require(num_tasks >= 1, "num_tasks", "be at least 1", num_tasks)
+        self.num_tasks = num_tasks
+
+    def objective(
+        self,
+        losses: Float[Tensor, " tasks"],
+        present: Bool[Tensor, " tasks"],
+        counts: Float[Tensor, " tasks"] | None,
+    ) -> Float[Tensor, ""]:
+        """The mean over the labels of the present tasks."""
+        if counts is None:
+            raise InvalidArgument(
+                "`counts` must be given, because PooledLoss weighs each task by its labels; got "
+                "None. Pass the label counts of the update, or use EqualWeights."
+            )
+        return weighted_mean(losses, counts.detach(), present)

@@ -1,0 +1,120 @@
+"""The multi-task model: backbone, sharing architecture, heads."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Self, final
+
+from torch import Tensor, nn
+
+from polytask._checks import require
+from polytask.backbones import Backbone
+from polytask.optim.kinds import parameter_kinds
+from polytask.optim.roles import ParameterInfo, Role
+from polytask.tasks.base import Task
+from polytask.tasks.groups import TaskGroup, group_tasks
+
+from .base import ModelOutput, SharingArchitecture
+from .choose import chosen_tasks
+from .hard import HardSharing
+from .heads import Heads
+from .rows import check_rows
+
+
+@final
+class MultiTaskModel(nn.Module):
+    """Inputs → backbone → sharing → heads → raw outputs per task group.
+
+    Args:
+        backbone: Encoded rows → features ``[rows, width]``.
+        sharing: Features → one representation per task.
+        groups: Task groups (`polytask.tasks.group_tasks`); each gets one stacked head.
+
+    Shapes:
+        inputs: As the backbone takes them.
+        outputs: per group ``[rows, k, outputs]``.
+
+    Raises:
+        InvalidArgument: If the backbone returns another number of rows than it was given.
+        UnknownName: If a task is asked for that does not exist.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from polytask.backbones import MLP
+        >>> from polytask.tasks import Regression
+        >>> tasks = [Regression(name).fit(np.arange(4.0)) for name in ("a", "b")]
+        >>> model = MultiTaskModel.hard(MLP(3, width=8, depth=1), tasks)
+        >>> tuple(model(torch.zeros(5, 3)).outputs["a"].shape)
+        (5, 2, 1)
+    """
+
+    def __init__(
+        self, backbone: Backbone, sharing: SharingArchitecture, groups: Sequence[TaskGroup]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.sharing = sharing
+        self.heads = Heads(groups, sharing)
+        self.groups = tuple(groups)
+        self.tasks = tuple(task.name for group in groups for task in group.tasks)
+
+    @classmethod
+    def hard(
+        cls, backbone: Backbone, tasks: Sequence[Task], *, separate: Collection[str] = ()
+    ) -> Self:
+        """The model with hard sharing, the usual one.
+
+        Args:
+            backbone: Shared by all tasks.
+            tasks: Fitted tasks, in the user's order.
+            separate: Names of tasks with a head tensor of their own (for a rate of their own).
+        """
+        sharing = HardSharing([task.name for task in tasks], backbone.width)
+        return cls(backbone, sharing, group_tasks(tasks, separate=separate))
+
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, tasks: Sequence[str] | None = None
+    ) -> ModelOutput:
+        """Raw outputs of `tasks` (None: all).
+
+        Args:
+            inputs: Encoded rows.
+            tasks: Compute only these. The outputs of a group then hold only its asked tasks, in
+                the group's order, and groups without one are absent; the numbers of a task do
+                not depend on what else was asked.
+        """
+        if tasks is not None:
+            tasks = chosen_tasks(self.tasks, tasks)
+        features: Tensor = self.backbone(inputs)
+        check_rows(inputs, features, self.backbone)
+        shared = self.sharing(features, tasks)
+        return ModelOutput(self.heads(shared, tasks), shared)
+
+    def roles(self) -> list[ParameterInfo]:
+        """Every parameter once, tied ones under their first name with the tasks of all."""
+        everyone = frozenset(self.tasks)
+        rows = [
+            ParameterInfo(
+                f"backbone.{name}",
+                self.backbone.get_parameter(name),
+                Role.BACKBONE,
+                kind,
+                everyone,
+            )
+            for name, kind in parameter_kinds(self.backbone).items()
+        ]
+        rows += [replace(row, name=f"sharing.{row.name}") for row in self.sharing.roles()]
+        rows += [replace(row, name=f"heads.{row.name}") for row in self.heads.roles()]
+        once: dict[int, ParameterInfo] = {}
+        for row in rows:
+            first = once.get(id(row.parameter))
+            merged = row if first is None else replace(first, tasks=first.tasks | row.tasks)
+            once[id(row.parameter)] = merged
+        declared = [row.name for row in once.values()]
+        existing = [name for name, _ in self.named_parameters()]
+        require(
+            sorted(declared) == sorted(existing),
+            "sharing.roles()",
+            "declare every parameter of the model once",
+            sorted(set(declared) ^ set(existing)),
+        )
+        return list(once.values())
