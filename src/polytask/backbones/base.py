@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,6 +13,10 @@ class Backbone(nn.Module, ABC):
 
     width: int
     """Width of the feature vector."""
+
+    architecture: Mapping[str, Any] | None = None
+    """JSON values from which a bundle builds an equal backbone: ``backbone`` is its name, the rest
+    are its arguments. None for a backbone of the user's own, which is handed back on loading."""
 
     @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:

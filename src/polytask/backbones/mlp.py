@@ -57,6 +57,16 @@ class MLP(Backbone):
         super().__init__()
         check_sizes(width, depth, dropout)
         self.width = width
+        self.architecture = {
+            "backbone": "mlp",
+            "numeric": numeric,
+            "cardinalities": list(cardinalities),
+            "width": width,
+            "depth": depth,
+            "dropout": dropout,
+            "activation": activation,
+            "normalization": normalization,
+        }
         self.input = TableInput(numeric, cardinalities)
         layers: list[nn.Module] = []
         for index in range(depth):

@@ -61,6 +61,16 @@ class ResidualMLP(Backbone):
         super().__init__()
         check_sizes(width, depth, dropout)
         self.width = width
+        self.architecture = {
+            "backbone": "residual-mlp",
+            "numeric": numeric,
+            "cardinalities": list(cardinalities),
+            "width": width,
+            "depth": depth,
+            "dropout": dropout,
+            "activation": activation,
+            "normalization": normalization,
+        }
         self.input = TableInput(numeric, cardinalities)
         self.stem = nn.Linear(self.input.width, width)
         self.blocks = nn.ModuleList(

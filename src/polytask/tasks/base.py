@@ -99,6 +99,15 @@ class Task(ABC):
         ``""`` is the prediction itself; a multilabel group has one suffix per column instead.
         """
 
+    def average(
+        self, outputs: Float[Tensor, "members rows outputs"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Raw outputs of several models → the raw output whose prediction is their average.
+
+        Default: the mean, which is right where predictions are linear in the raw output.
+        """
+        return outputs.mean(0)
+
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
         """Metrics by name; the first one is the task's primary metric."""

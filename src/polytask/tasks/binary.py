@@ -26,6 +26,7 @@ from .classes import (
     encode_classes,
     find_classes,
     label_array,
+    mean_logits,
 )
 from .values import weights_of_labels
 
@@ -147,6 +148,12 @@ class BinaryTask(Task):
         chance = torch.sigmoid(output.detach().squeeze(-1).double()).cpu().numpy()
         labels = label_array(self.classes)[(chance > 0.5).astype(np.int64)]
         return {"": labels, f"probability_{self.classes[1]}": chance}
+
+    def average(
+        self, outputs: Float[Tensor, "members rows outputs"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Logit of the mean probability."""
+        return mean_logits(outputs)
 
     def metrics(self) -> Mapping[str, Metric]:
         """AUC, average precision, log loss, accuracy, Brier score."""

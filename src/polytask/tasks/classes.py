@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from polytask._checks import require
 from polytask.errors import DataError, PolytaskWarning
 
+from .base import full_precision
 from .values import Cells, Numbers, require_labels
 
 Label = str | int | float | bool
@@ -110,6 +115,20 @@ def balanced_weights(counts: Sequence[float]) -> tuple[float, ...]:
     """
     total, present = sum(counts), sum(count > 0 for count in counts)
     return tuple(total / (present * count) if count > 0 else 1.0 for count in counts)
+
+
+def mean_logits(logits: Float[Tensor, "members *shape"]) -> Float[Tensor, "*shape"]:
+    r"""Logit of the mean of probabilities, from their logits, without leaving the log domain.
+
+    :math:`\log\sum_m \sigma(z_m) - \log\sum_m \sigma(-z_m)`.
+
+    Example:
+        >>> mean_logits(torch.tensor([[2.0], [-2.0]]))
+        tensor([0.])
+    """
+    logits = full_precision(logits)
+    positive = torch.logsumexp(functional.logsigmoid(logits), 0)
+    return positive - torch.logsumexp(functional.logsigmoid(-logits), 0)
 
 
 def best_probabilities(

@@ -1,5 +1,6 @@
 """Counts: a log-rate, the expected count, the exact Poisson likelihood."""
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
@@ -112,6 +113,12 @@ class CountTask(Task):
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The expected count."""
         return {"": output.detach().squeeze(-1).double().exp().cpu().numpy()}
+
+    def average(
+        self, outputs: Float[Tensor, "members rows outputs"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Logarithm of the mean expected count."""
+        return torch.logsumexp(full_precision(outputs), 0) - math.log(len(outputs))
 
     def metrics(self) -> Mapping[str, Metric]:
         """Poisson deviance, RMSE, MAE."""

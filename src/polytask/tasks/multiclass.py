@@ -1,5 +1,6 @@
 """Multiclass classification: one logit per class, the softmax of them as probabilities."""
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -140,6 +141,14 @@ class MulticlassTask(Task):
             for position, label in enumerate(self.classes)
         }
         return {"": label_array(self.classes)[chances.argmax(-1)], **columns}
+
+    def average(
+        self, outputs: Float[Tensor, "members rows outputs"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Logarithms of the mean probabilities."""
+        return torch.logsumexp(torch.log_softmax(full_precision(outputs), -1), 0) - math.log(
+            len(outputs)
+        )
 
     def metrics(self) -> Mapping[str, Metric]:
         """Accuracy, balanced accuracy, log loss, macro AUC."""

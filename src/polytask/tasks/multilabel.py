@@ -26,6 +26,7 @@ from .classes import (
     encode_classes,
     find_classes,
     label_array,
+    mean_logits,
 )
 from .values import weights_of_labels
 
@@ -162,6 +163,12 @@ class MultilabelTask(Task):
             columns[column] = label_array(self.classes[position])[(chance > 0.5).astype(np.int64)]
             columns[f"probability_{column}"] = chance
         return columns
+
+    def average(
+        self, outputs: Float[Tensor, "members rows outputs"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Logit of the mean probability."""
+        return mean_logits(outputs)
 
     def metrics(self) -> Mapping[str, Metric]:
         """Mean AUC, Hamming loss, log loss, micro F1."""
