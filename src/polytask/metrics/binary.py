@@ -101,4 +101,4 @@ def _two_classes(target: Tensor) -> bool:
 
 def _ranks(score: Tensor) -> Tensor:
     # torchmetrics squashes scores outside [0, 1] by a sigmoid, which would tie extreme logits.
-    return torch.searchsorted(score.sort().values, score).double() / len(score)
+    return torch.searchsorted(score.sort().values, score.contiguous()).double() / len(score)

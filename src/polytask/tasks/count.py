@@ -19,6 +19,9 @@ from polytask.metrics.count import count_metrics
 from .base import Task, TaskSpec, full_precision
 from .values import Numbers, read_numbers, weights_of_labels
 
+SMALLEST_RATE = 1e-6
+"""Expected count where the training rows have only zeros: its logarithm has to be finite."""
+
 
 @final
 @dataclass(frozen=True)
@@ -57,11 +60,6 @@ class Count(TaskSpec):
         labelled = ~np.isnan(counts)
         kept = weights_of_labels(self.name, labelled, weights)
         mean = float(np.average(np.where(labelled, counts, 0.0), weights=kept))
-        if mean == 0:
-            raise DataError(
-                f"Target {self.name!r} has only zeros in the training rows; there is nothing to "
-                "learn. Leave it out, or add rows with events."
-            )
         return CountTask(self, mean)
 
     def read(self, values: NDArray[Any]) -> Numbers:
@@ -126,7 +124,7 @@ class CountTask(Task):
 
     def baseline(self) -> Float[Tensor, " outputs"]:
         """Logarithm of the mean count."""
-        return torch.tensor([float(np.log(self.mean))])
+        return torch.tensor([float(np.log(max(self.mean, SMALLEST_RATE)))])
 
     def state(self) -> dict[str, Any]:
         """The mean count."""
