@@ -1,5 +1,6 @@
 """A model as JSON values, and back: classes come from a table in this file, never from the file."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from polytask._checks import unknown
 from polytask.backbones import MLP, Backbone, ResidualMLP
-from polytask.errors import CorruptFile
+from polytask.errors import CorruptFile, PolytaskWarning
 from polytask.sharing import HardSharing, MultiTaskModel
 from polytask.tasks import TaskGroup
 
@@ -53,7 +54,9 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
         raise unknown("sharing", str(sharing), ["hard"], CorruptFile)
     if name not in BACKBONES:
         raise unknown("backbone", str(name), BACKBONES, CorruptFile)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Advice on sizes was given when the model was trained.
+        warnings.simplefilter("ignore", PolytaskWarning)
         backbone = BACKBONES[name](**arguments)
         tasks = [task.name for group in groups for task in group.tasks]
         return MultiTaskModel(backbone, HardSharing(tasks, backbone.width), groups)

@@ -17,6 +17,7 @@ from polytask._files import fail_point, make_folder, write_archive
 from polytask._files.atomic import unwritable
 from polytask.data.encode import FeatureEncoder
 from polytask.data.forms import Form
+from polytask.errors import Unsupported
 from polytask.sharing import AdaptedModel, MultiTaskModel
 from polytask.tasks import Task, TaskGroup, task_to_json
 
@@ -51,6 +52,7 @@ class Bundle:
     Raises:
         InvalidArgument: If there is no member, members differ in their tasks, or the form names
             other tasks than the models.
+        Unsupported: If a member is a bare module.
 
     Example:
         >>> import pandas
@@ -75,6 +77,12 @@ class Bundle:
 
     def __post_init__(self) -> None:
         require(len(self.members) > 0, "members", "hold at least one model", len(self.members))
+        for member in self.members:
+            if not isinstance(member, MultiTaskModel | AdaptedModel):
+                raise Unsupported(
+                    f"`members` must be models with tasks; got {type(member).__name__}. Wrap your "
+                    "own module before training: polytask.sharing.adapt(module, groups, example)."
+                )
         names = [task.name for task in self.tasks]
         expected = [spec.name for spec in self.form.specs]
         require(names == expected, "form", f"name the tasks of the model, {names}", expected)
