@@ -66,8 +66,10 @@ def test_median_is_numpys():
 
 def test_weighted_median_repeats_rows():
     cells, times = RNG.normal(size=15), RNG.integers(0, 4, 15)
-    weighted = Regression("t", loss="absolute", center=0, scale=1).fit(cells, times.astype(float))
-    repeated = Regression("t", loss="absolute", center=0, scale=1).fit(cells.repeat(times))
+    weighted = Regression("t", loss="absolute", center=0.0, scale=1.0).fit(
+        cells, times.astype(float)
+    )
+    repeated = Regression("t", loss="absolute", center=0.0, scale=1.0).fit(cells.repeat(times))
     assert weighted.constant == pytest.approx(repeated.constant, rel=1e-12)
     assert weighted.constant != pytest.approx(np.median(cells))
 

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -170,7 +170,7 @@ class BinaryTask(Task):
         return {"classes": list(self.classes), "counts": list(self.counts)}
 
     @classmethod
-    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> "BinaryTask":
         """The inverse of `state`."""
         negative, positive = state["classes"]
         return cls(spec, (negative, positive), tuple(state["counts"]))

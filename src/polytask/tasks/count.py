@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ class CountTask(Task):
         return {"mean": self.mean}
 
     @classmethod
-    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> "CountTask":
         """The inverse of `state`."""
         return cls(spec, state["mean"])
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ class MulticlassTask(Task):
         return {"classes": list(self.classes), "counts": list(self.counts)}
 
     @classmethod
-    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> "MulticlassTask":
         """The inverse of `state`."""
         return cls(spec, tuple(state["classes"]), tuple(state["counts"]))
 

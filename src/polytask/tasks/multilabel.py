@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -193,7 +193,7 @@ class MultilabelTask(Task):
         }
 
     @classmethod
-    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> "MultilabelTask":
         """The inverse of `state`."""
         classes = tuple((negative, positive) for negative, positive in state["classes"])
         return cls(spec, classes, tuple(tuple(pair) for pair in state["counts"]))

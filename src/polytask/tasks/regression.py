@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ class RegressionTask(Task):
         return {"center": self.center, "scale": self.scale, "constant": self.constant}
 
     @classmethod
-    def from_state(cls, spec: Any, state: dict[str, Any]) -> Self:
+    def from_state(cls, spec: Any, state: dict[str, Any]) -> "RegressionTask":
         """The inverse of `state`."""
         return cls(spec, state["center"], state["scale"], state["constant"])
 

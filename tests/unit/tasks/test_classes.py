@@ -40,7 +40,7 @@ def test_counts_ignore_gaps():
 
 def test_balanced_weights_average_to_one():
     counts = np.array([5.0, 0.5, 3.25])
-    weights = np.array(balanced_weights(counts))
+    weights = np.array(balanced_weights(counts.tolist()))
     assert counts @ weights / counts.sum() == pytest.approx(1, rel=1e-12)
     assert np.ptp(counts * weights) == pytest.approx(0, abs=1e-12)
 
