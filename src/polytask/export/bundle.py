@@ -212,7 +212,7 @@ class Bundle:
             f"from {len(inputs)} column{'s' * (len(inputs) > 1)}: {shown}",
             f"with {many} ({model}; {sizes:,} parameters)",
             f"made by polytask {versions['polytask']}, torch {versions['torch']}, "
-            f"{self.document['threads']} threads",
+            f"threads: {self.document['threads']}",
         ]
         return "\n".join(lines)
 
