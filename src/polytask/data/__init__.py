@@ -1,1 +1,34 @@
 """Tables in, batches out."""
+
+from .batch import Batch, Batches, Inputs, Window
+from .encode import FeatureEncoder
+from .finding import Finding
+from .forms import Form, LongForm, WideForm, form_from_json
+from .parse import label_values
+from .read import as_frame, read_table
+from .schema import ColumnKind, ColumnSchema, TableSchema, infer_schema, schema_from_json
+from .targets import encode_targets, fit_tasks, read_weights
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "ColumnKind",
+    "ColumnSchema",
+    "FeatureEncoder",
+    "Finding",
+    "Form",
+    "Inputs",
+    "LongForm",
+    "TableSchema",
+    "WideForm",
+    "Window",
+    "as_frame",
+    "encode_targets",
+    "fit_tasks",
+    "form_from_json",
+    "infer_schema",
+    "label_values",
+    "read_table",
+    "read_weights",
+    "schema_from_json",
+]

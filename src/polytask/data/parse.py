@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-MISSING_WORDS = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", ".", "<na>"})
+MISSING_WORDS = frozenset(
+    {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", ".", "<na>"}
+)
 """Texts that mean "no value" in a column of numbers, dates or truth values; a text column keeps
 them as categories."""
 
@@ -306,7 +308,8 @@ def _without_missing_words(cells: pyarrow.Array) -> pyarrow.Array:
 def _as_timedelta(column: Series) -> Floats:
     import pandas
 
-    return pandas.to_timedelta(_plain(column)).dt.total_seconds().to_numpy(dtype=np.float64)
+    seconds = pandas.to_timedelta(_plain(column)).dt.total_seconds()
+    return np.asarray(seconds.to_numpy(), dtype=np.float64)
 
 
 def _categorical() -> type[Any]:

@@ -25,7 +25,7 @@ _SUFFIXES = ".csv, .tsv (also .gz), .parquet"
 def read_table(
     path: Path | str, *, separator: str | None = None, encoding: str | None = None
 ) -> DataFrame:
-    """Reads a CSV, TSV (both also ``.gz``) or Parquet file.
+    r"""Reads a CSV, TSV (both also ``.gz``) or Parquet file.
 
     Cells of a text file stay texts; an empty one is missing. What "NA" or "?" mean is decided per
     column, later (`infer_schema`).
@@ -43,13 +43,15 @@ def read_table(
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "t.csv"
-        >>> _ = path.write_text("age,city\\n31,Ulm\\n,NA\\n")
+        >>> _ = path.write_text("age,city\n31,Ulm\n,NA\n")
         >>> read_table(path).isna().sum().to_dict()
         {'age': 1, 'city': 0}
     """
     path = Path(path)
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    kind = (
+        suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    )
     _require_file(path)
     if kind in PARQUET:
         return as_frame(_read_parquet(path), source=f"{path}")
@@ -210,8 +212,8 @@ def _ragged(
         for row in reader:
             if row and len(row) != width:
                 return DataError(
-                    f"{path}, line {start + blank}: the row has {len(row)} cells, the header has {width}. "
-                    "Correct the line (a quote that is not closed, or an unquoted separator in a "
+                    f"{path}, line {start + blank}: the row has {len(row)} cells, the header has "
+                    f"{width}. Correct the line (a quote that is not closed, or an unquoted separator in a "
                     "text, often causes this)."
                 )
             start = reader.line_num + 1
