@@ -1,9 +1,14 @@
 """Everything a report says, as frozen dataclasses of plain values; rendering adds nothing."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from polytask.data.finding import Finding
+from polytask.errors import CorruptFile
+
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,37 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SetRow:
-    """One task on one set of rows (``train``, ``valid`` or ``test``)."""
+    """One task on one set of rows (``train``, ``valid`` or ``test``).
+
+    The metrics end with ``loss``, which the comparisons are about.
+    """
 
     rows: str
     labels: int
     loss: float | None
     metrics: tuple[MetricRow, ...]
     comparisons: tuple[Comparison, ...] = ()
+    too_few: str = ""
+    """Why these labels are too few for a verdict, in words; empty: they are enough."""
+
+    def comparison(self, baseline: str) -> Comparison | None:
+        """The comparison with one baseline, or None."""
+        return next((c for c in self.comparisons if c.baseline == baseline), None)
+
+    def verdict(self, baseline: str) -> str:
+        """The verdict against one baseline; empty without a comparison or with too few labels."""
+        comparison = self.comparison(baseline)
+        return "" if comparison is None or self.too_few else comparison.verdict
+
+
+@dataclass(frozen=True)
+class Together:
+    """All tasks together against one baseline on one set of rows."""
+
+    rows: str
+    weighting: str
+    """``tasks``: every task counts the same; ``labels``: every label does (tasks of one column)."""
+    comparison: Comparison
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,12 @@ class TaskRow:
     """(validation − training loss) / validation loss of the restored weights: a diagnostic."""
     sets: tuple[SetRow, ...]
     note: str = ""
+    linear: str = ""
+    """Which linear model it is compared with, or why there is none."""
+
+    def on(self, rows: str) -> SetRow | None:
+        """The figures on one set of rows, or None."""
+        return next((row for row in self.sets if row.rows == rows), None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +148,79 @@ class RunReport:
     environment: dict[str, str]
     """Versions, device, threads, seed, seconds."""
 
+    judged_on: str = "valid"
+    """The set of rows that the headline is about: ``test`` if there is one."""
+    together: tuple[Together, ...] = ()
+
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """JSON values; NaN and infinities become None."""
+        document = _plain(asdict(self))
+        assert isinstance(document, dict)
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            CorruptFile: If the document is no report, or a newer polytask wrote it.
+        """
+        version = document.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise CorruptFile(
+                f"This is no report that polytask can read (schema version {version!r}, "
+                f"understood up to {SCHEMA_VERSION}); update polytask, or fit again."
+            )
+        try:
+            return cls(**{**document, **_parts(document)})
+        except (KeyError, TypeError) as error:
+            raise CorruptFile(
+                f"This report is incomplete or was edited ({error}); fit again."
+            ) from error
+
+
+def _parts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are more than plain JSON values."""
+    return {
+        "headline": tuple(document["headline"]),
+        "tasks": tuple(_task(task) for task in document["tasks"]),
+        "columns": tuple(ColumnRow(**column) for column in document["columns"]),
+        "findings": tuple(
+            Finding(**{**finding, "columns": tuple(finding["columns"])})
+            for finding in document["findings"]
+        ),
+        "switched_on": tuple((name, words) for name, words in document["switched_on"]),
+        "together": tuple(
+            Together(row["rows"], row["weighting"], _comparison(row["comparison"]))
+            for row in document["together"]
+        ),
+    }
+
+
+def _task(document: Mapping[str, Any]) -> TaskRow:
+    return TaskRow(**{**document, "sets": tuple(_set(row) for row in document["sets"])})
+
+
+def _set(document: Mapping[str, Any]) -> SetRow:
+    return SetRow(
+        **{
+            **document,
+            "metrics": tuple(MetricRow(**row) for row in document["metrics"]),
+            "comparisons": tuple(_comparison(row) for row in document["comparisons"]),
+        }
+    )
+
+
+def _comparison(document: Mapping[str, Any]) -> Comparison:
+    return Comparison(**document)
+
+
+def _plain(value: object) -> object:
+    """Values that JSON knows: tuples as lists, numbers that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value

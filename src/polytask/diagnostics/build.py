@@ -1,0 +1,136 @@
+"""Assembles a `RunReport` from its pieces."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from polytask._checks import require
+from polytask.data.finding import Finding
+from polytask.tasks.base import Task
+
+from .baselines import LinearBaseline
+from .evaluate import gaps
+from .headline import write_headline
+from .judge import Judgement, judge
+from .predictions import Outputs
+from .run_report import SCHEMA_VERSION, ColumnRow, RunReport, TaskRow
+
+
+def build_report(
+    *,
+    title: str,
+    sets: Mapping[str, Outputs],
+    history: Mapping[str, Any],
+    baselines: Mapping[str, Mapping[str, Outputs]] | None = None,
+    linear: LinearBaseline | None = None,
+    columns: Sequence[ColumnRow] = (),
+    findings: Sequence[Finding] = (),
+    split: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    switched_on: Sequence[tuple[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+    notes: Mapping[str, str] | None = None,
+    long_form: bool = False,
+    seed: int = 0,
+    created: str | None = None,
+) -> RunReport:
+    """Evaluates, compares, writes the headline, and puts everything in one value.
+
+    Args:
+        title: Such as the name of the table.
+        sets: Outputs of the kept weights on ``"train"``, ``"valid"`` and ``"test"`` rows, as far
+            as there are any. Verdicts are about test rows if given, else validation rows.
+        history: `History.to_json()`.
+        baselines: ``"linear"`` and ``"single"`` → set → outputs for the same rows. The mean
+            baseline needs no outputs.
+        linear: Says in words which linear model each task has.
+        columns: The table as it was understood.
+        findings: What was found in it.
+        split: Method, sizes, and what it promises.
+        settings: The effective run configuration as JSON values.
+        switched_on: What was on, and how strongly.
+        environment: Versions, device, threads, seed, seconds.
+        labels: Set → labels per task, where `sets` holds only some of the rows.
+        notes: Task → a remark.
+        long_form: The tasks are rows of one column.
+        seed: Seed of the bootstrap.
+        created: Date and time; None: now.
+    """
+    require(bool(sets), "sets", "hold at least one set of rows", dict(sets))
+    history, baselines = dict(history), baselines or {}
+    judged = {
+        name: judge(
+            name,
+            outputs,
+            {key: found[name] for key, found in baselines.items() if name in found},
+            compare=name != "train",
+            long_form=long_form,
+            seed=seed,
+        )
+        for name, outputs in sets.items()
+    }
+    tasks = next(iter(sets.values())).tasks
+    rows = _task_rows(tasks, judged, history, labels or {}, notes or {}, linear)
+    judged_on = next(name for name in ("test", "valid", "train") if name in sets)
+    together = tuple(row for judgement in judged.values() for row in judgement.together)
+    headline = write_headline(
+        rows, together, judged_on, sets[judged_on].num_rows, history, findings
+    )
+    return RunReport(
+        schema_version=SCHEMA_VERSION,
+        title=title,
+        created=created or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        headline=headline,
+        tasks=rows,
+        columns=tuple(columns),
+        findings=tuple(findings),
+        history=history,
+        split=dict(split or {}),
+        settings=dict(settings or {}),
+        switched_on=tuple(switched_on),
+        environment=dict(environment or {}),
+        judged_on=judged_on,
+        together=together,
+    )
+
+
+def _task_rows(
+    tasks: Sequence[Task],
+    judged: Mapping[str, Judgement],
+    history: Mapping[str, Any],
+    labels: Mapping[str, Sequence[int]],
+    notes: Mapping[str, str],
+    linear: LinearBaseline | None,
+) -> tuple[TaskRow, ...]:
+    gap: Sequence[float | None] = [None] * len(tasks)
+    if "train" in judged and "valid" in judged:
+        gap = gaps(judged["train"].evaluations, judged["valid"].evaluations)
+    best = history.get("best_epochs") or [0] * len(tasks)
+
+    def count(name: str, index: int) -> int:
+        if name in labels:
+            return labels[name][index]
+        return judged[name].rows[index].labels if name in judged else 0
+
+    def model(name: str) -> str:
+        if linear is None:
+            return ""
+        return linear.words.get(name) or f"none: {linear.missing.get(name, 'not fitted')}"
+
+    return tuple(
+        TaskRow(
+            name=task.name,
+            kind=task.spec.kind,
+            description=task.describe(),
+            labels_train=count("train", index),
+            labels_valid=count("valid", index),
+            labels_test=count("test", index),
+            best_epoch=best[index],
+            gap=gap[index],
+            sets=tuple(judgement.rows[index] for judgement in judged.values()),
+            note=notes.get(task.name, ""),
+            linear=model(task.name),
+        )
+        for index, task in enumerate(tasks)
+    )

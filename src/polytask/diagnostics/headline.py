@@ -1,0 +1,183 @@
+"""The sentences at the top of a report: first of all, who is better than the model."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polytask.data.finding import Finding
+
+from .run_report import TaskRow, Together
+
+NAMES = {
+    "linear": "a linear model",
+    "single": "one network per task",
+    "mean": "predicting the training average",
+}
+SETS = {"train": "training", "valid": "validation", "test": "test"}
+SHOWN = 6
+
+
+def write_headline(
+    tasks: Sequence[TaskRow],
+    together: Sequence[Together],
+    judged_on: str,
+    num_rows: int,
+    history: Mapping[str, Any],
+    findings: Sequence[Finding],
+) -> tuple[str, ...]:
+    """Sentences for the top.
+
+    The first ones name every baseline that is better than the model, with the tasks; a verdict is
+    always one of the paired bootstrap, never one of the gap.
+
+    Args:
+        tasks: The finished rows.
+        together: All tasks together, on every set.
+        judged_on: The set of rows the sentences are about.
+        num_rows: Its number of rows.
+        history: `History.to_json()`.
+        findings: What was found in the table.
+    """
+    overall = [row for row in together if row.rows == judged_on]
+    lost = [
+        sentence for baseline in NAMES for sentence in _lost(tasks, overall, judged_on, baseline)
+    ]
+    scores = [
+        sentence for baseline in NAMES if (sentence := _score(tasks, overall, judged_on, baseline))
+    ]
+    return tuple(
+        sentence
+        for sentence in (
+            *lost,
+            *scores,
+            _too_few(tasks, judged_on),
+            _without_linear(tasks, judged_on),
+            _rows(judged_on, num_rows),
+            _epoch(history),
+            _findings(findings),
+        )
+        if sentence
+    )
+
+
+def listed(names: Sequence[str], shown: int = SHOWN) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], shown=1)
+        ('a, b and c', 'a and 2 more')
+    """
+    if len(names) > shown:
+        return f"{', '.join(names[:shown])} and {len(names) - shown} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _verdicts(tasks: Sequence[TaskRow], rows: str, baseline: str) -> dict[str, str]:
+    found = {task.name: row.verdict(baseline) for task in tasks if (row := task.on(rows))}
+    return {name: verdict for name, verdict in found.items() if verdict}
+
+
+def _lost(
+    tasks: Sequence[TaskRow], overall: Sequence[Together], rows: str, baseline: str
+) -> list[str]:
+    verdicts = _verdicts(tasks, rows, baseline)
+    worse = [name for name, verdict in verdicts.items() if verdict == "worse"]
+    name = NAMES[baseline].capitalize()
+    sentences = []
+    if worse:
+        count = "this task" if len(tasks) == 1 else f"{len(worse)} of {_tasks(len(tasks))}"
+        sentences.append(f"{name} is better than this model on {count}: {listed(worse)}.")
+    elif len(tasks) > 1 and _together(overall, baseline) == "worse":
+        sentences.append(f"Over all tasks together, {NAMES[baseline]} is better than this model.")
+    return sentences
+
+
+def _score(tasks: Sequence[TaskRow], overall: Sequence[Together], rows: str, baseline: str) -> str:
+    verdicts = Counter(_verdicts(tasks, rows, baseline).values())
+    judged = verdicts.total()
+    parts = []
+    if judged:
+        counted = [
+            f"better on {verdicts['better']} of {_tasks(judged)}",
+            f"no clear difference on {verdicts['no clear difference']}",
+            f"worse on {verdicts['worse']}",
+        ]
+        parts.append(", ".join(counted[: 1 + 2 * (verdicts["better"] < judged)]))
+    row = next((row for row in overall if row.comparison.baseline == baseline), None)
+    if row is not None and len(tasks) > 1:
+        c = row.comparison
+        what = "every label" if row.weighting == "labels" else "every task"
+        parts.append(
+            f"over all tasks ({what} counts the same) {c.verdict}: {_percent(c.difference)} of "
+            f"the mean predictor's loss, 90 % interval {_percent(c.low)} to {_percent(c.high)}"
+        )
+    return f"Against {NAMES[baseline]}: {'; '.join(parts)}." if parts else ""
+
+
+def _together(overall: Sequence[Together], baseline: str) -> str:
+    return next(
+        (row.comparison.verdict for row in overall if row.comparison.baseline == baseline), ""
+    )
+
+
+def _too_few(tasks: Sequence[TaskRow], rows: str) -> str:
+    few = [task.name for task in tasks if (row := task.on(rows)) is not None and row.too_few]
+    if not few:
+        return ""
+    who = "all tasks" if len(few) == len(tasks) > 1 else f"{_tasks(len(few))} ({listed(few)})"
+    return f"Too few {SETS[rows]} labels to judge {who}: no verdict per task."
+
+
+def _without_linear(tasks: Sequence[TaskRow], rows: str) -> str:
+    without = [
+        task.name
+        for task in tasks
+        if (row := task.on(rows)) is not None and row.labels and row.comparison("linear") is None
+    ]
+    if not without:
+        return ""
+    if len(without) == len(tasks):
+        return "No linear model was fitted, so nothing is said about one."
+    return f"No linear model was fitted for {listed(without)}."
+
+
+def _rows(rows: str, num_rows: int) -> str:
+    if rows == "test":
+        return f"Judged on {num_rows:,} test rows, which decided nothing."
+    return (
+        f"Judged on {num_rows:,} {SETS[rows]} rows; they also chose the epoch, so the figures are "
+        "slightly optimistic."
+    )
+
+
+_STOPPED = {
+    "epochs": "all epochs were run",
+    "patience": "no compromise between the tasks got better any more",
+    "interrupted": "it was interrupted",
+    "diverged": "a loss became NaN or infinite",
+    "out of memory": "the device ran out of memory",
+}
+
+
+def _epoch(history: Mapping[str, Any]) -> str:
+    epochs = len(history.get("epochs", ()))
+    if not epochs:
+        return ""
+    why = _STOPPED.get(str(history.get("stopped", "")), "")
+    ended = f"; the run ended because {why}" if why else ""
+    return f"The weights of epoch {history['best_epoch']} of {epochs} were kept{ended}."
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    severe = [finding for finding in findings if finding.severity == "danger"]
+    if not severe:
+        return ""
+    return f"Look at the table first: {' '.join(f.sentence for f in severe[:2])}"
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task" if count == 1 else f"{count} tasks"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.1f} %".replace("-", "−")
