@@ -1,6 +1,6 @@
 """Tensors and one JSON document in one safetensors file, sealed by a checksum of every byte.
 
-Nothing in such a file is ever executed: the reader knows raw arrays and JSON, no pickle. The
+Nothing in such a file is ever executed: the reader knows raw arrays and JSON only. The
 checksum finds damage; it is no signature, whoever writes the file can compute it.
 """
 
@@ -90,7 +90,7 @@ def read_archive(
             as it is, with its number in ``document["schema_version"]`` if the caller put it there.
 
     Returns:
-        Tensors on the CPU, and the document.
+        Tensors on the CPU, sorted by name, and the document.
 
     Raises:
         FileProblem: If the file is missing or unreadable.
@@ -113,7 +113,8 @@ def read_archive(
     from safetensors.torch import load
 
     document: dict[str, Any] = envelope["document"]
-    return load(data), document
+    # safetensors itself returns them in an order that differs from call to call.
+    return dict(sorted(load(data).items())), document
 
 
 def archive_checksum(path: Path) -> str:

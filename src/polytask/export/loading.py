@@ -123,17 +123,18 @@ def _own_members(
 
 
 def _mismatch(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str:
-    """The first difference in names or shapes, in words; empty if there is none."""
-    for name, tensor in stored.items():
-        if name not in own:
-            return f"{name!r} is in the file and not in the model"
-        if own[name].shape != tensor.shape:
-            shapes = f"{list(tensor.shape)} in the file and {list(own[name].shape)} in the model"
+    """The first difference in names, shapes or types, in words; empty if there is none."""
+    for name, tensor in own.items():
+        if name not in stored:
+            return f"{name!r} is in the model and not in the file"
+        there = stored[name]
+        if there.shape != tensor.shape:
+            shapes = f"{list(there.shape)} in the file and {list(tensor.shape)} in the model"
             return f"{name!r} is {shapes}"
-        if own[name].dtype != tensor.dtype:
-            return f"{name!r} is {tensor.dtype} in the file and {own[name].dtype} in the model"
-    extra = [name for name in own if name not in stored]
-    return f"{extra[0]!r} is in the model and not in the file" if extra else ""
+        if there.dtype != tensor.dtype:
+            return f"{name!r} is {there.dtype} in the file and {tensor.dtype} in the model"
+    extra = [name for name in stored if name not in own]
+    return f"{extra[0]!r} is in the file and not in the model" if extra else ""
 
 
 def _example(encoder: FeatureEncoder) -> Batch:

@@ -77,7 +77,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
       outputs of the module's own heads, raw, before any link function.
 
     Args:
-        module: A `MultiTaskModel` (comes back as it is), or any module.
+        module: A `MultiTaskModel` or an adapted model (comes back as it is), or any module.
         groups: Task groups.
         example: Some rows on the module's device.
 
@@ -95,7 +95,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
         >>> tuple(model(table.inputs).outputs["y"].shape)
         (4, 1, 1)
     """
-    if isinstance(module, MultiTaskModel):
+    if isinstance(module, MultiTaskModel | AdaptedModel):
         names = tuple(task.name for group in groups for task in group.tasks)
         if module.tasks != names:
             raise InvalidArgument(

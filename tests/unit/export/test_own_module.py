@@ -9,10 +9,12 @@ import torch
 from pandas.testing import assert_frame_equal
 from torch import nn
 
-from polytask import Binary, MultiTaskModel, Regression, load
+from polytask import Binary, MultiTaskModel, Regression, Trainer, load
 from polytask.backbones import Backbone
 from polytask.data.batch import Batch
+from polytask.data.batches import ResidentBatches
 from polytask.data.forms import WideForm
+from polytask.data.targets import encode_targets
 from polytask.errors import InvalidArgument, UnknownName, Unsupported
 from polytask.export import Bundle, build_model, describe_architecture
 from polytask.metrics.base import Metric
@@ -82,6 +84,22 @@ def test_round_trip(kind, parts, table, tmp_path):
     assert torch.equal(fresh.trunk[0].weight, before), "the caller's module is not changed"
 
 
+def test_features_are_trained_with_the_heads_that_the_bundle_saves(parts, table, tmp_path):
+    form, tasks, encoder = parts
+    groups = group_tasks(tasks)
+    targets, masks = encode_targets(table, form, groups)
+    rows = Batch(encoder.transform(table), targets, masks, None, torch.arange(len(table)))
+    model = adapt(Features(encoder.numeric_width), groups, rows)
+    assert adapt(model, groups, rows) is model
+    before = model.heads.stacks[0].weight.clone()
+    Trainer(model, tasks, epochs=2).fit(ResidentBatches(rows, batch_size=20))
+    assert not torch.equal(model.heads.stacks[0].weight, before)
+    bundle = Bundle([model], form, encoder)
+    bundle.save(tmp_path)
+    back = load(tmp_path, model=Features(encoder.numeric_width))
+    assert_frame_equal(back.predict(table), bundle.predict(table), check_exact=True)
+
+
 def test_own_backbone_in_a_polytask_model(parts, table, tmp_path):
     form, tasks, encoder = parts
     model = MultiTaskModel.hard(OwnBackbone(encoder.numeric_width), tasks)
@@ -101,7 +119,7 @@ def test_the_module_has_to_be_handed_back(parts, table, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"hidden": 7}, r"'module\.trunk\.0\.bias' is \[6\] in the file and \[7\] in the model"),
+        ({"hidden": 7}, r"'module\.trunk\.0\.weight' is \[6, 11\] in the file and \[7, 11\]"),
         ({"extra": True}, r"'module\.scale' is in the model and not in the file"),
     ],
 )

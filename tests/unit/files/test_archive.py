@@ -89,6 +89,12 @@ def test_views_and_tied_tensors(tmp_path):
         assert torch.equal(back[name], tensor), name
 
 
+def test_order_of_names(tmp_path):
+    names = [f"n{i}" for i in range(40)]
+    write(tmp_path / "a", {name: torch.ones(1) for name in reversed(names)})
+    assert list(read(tmp_path / "a")[0]) == sorted(names)
+
+
 def test_no_tensors_at_all(tmp_path):
     write(tmp_path / "a", {}, {"a": [1]})
     assert read(tmp_path / "a") == ({}, {"a": [1]})
