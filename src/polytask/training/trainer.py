@@ -108,6 +108,8 @@ class Trainer:
         self._optimizer = optimizer or OptimizerSpec()
         self._seed = seed
         self._used = False
+        self.history = History([task.name for task in tasks])
+        """What happened so far; of the last fit, also when it ended in an error."""
         self._plan = Plan(
             balance=self.balance,
             stopping=stopping or Regret(),
@@ -174,6 +176,7 @@ class Trainer:
             loop = Loop(plan, model, groups, optimizer, train, valid, random)
             if resume:
                 loop.load()
+            self.history = loop.history
             return loop.go(interrupt)
 
     def _bind(self, example: Batch) -> tuple[nn.Module, Sequence[TaskGroup]]:
