@@ -22,7 +22,7 @@ class MLP(Backbone):
 
     Args:
         numeric: Width of the numeric input.
-        cardinalities: Levels of each category column (see `TableInput`).
+        cardinalities: Codes of each category column, the reserved ones too (see `TableInput`).
         width: Units per layer, at least 1.
         depth: Number of layers, at least 1.
         dropout: Probability of dropping a unit after each activation, in [0, 1).

@@ -22,7 +22,7 @@ class ResidualMLP(Backbone):
 
     Args:
         numeric: Width of the numeric input.
-        cardinalities: Levels of each category column (see `TableInput`).
+        cardinalities: Codes of each category column, the reserved ones too (see `TableInput`).
         width: Units per layer, at least 1.
         depth: Number of blocks, at least 1.
         dropout: Probability of dropping a unit after each activation, in [0, 1).

@@ -22,17 +22,17 @@ def embedding_width(cardinalities: Sequence[int]) -> int:
     width for all columns makes the look-up of all of them one operation.
 
     Args:
-        cardinalities: Levels per category column.
+        cardinalities: Codes per category column, the two reserved ones included.
 
     Example:
-        >>> embedding_width([12, 300]), embedding_width([3, 4])
+        >>> embedding_width([12, 300]), embedding_width([5, 6])
         (8, 4)
 
     Reference:
         Holzmüller, Grinsztajn & Steinwart, Better by Default: Strong Pre-Tuned MLPs and Boosted
         Trees on Tabular Data, NeurIPS 2024. https://arxiv.org/abs/2407.04491
     """
-    return min(_WIDEST, max(cardinalities, default=0))
+    return min(_WIDEST, max(cardinalities, default=_RESERVED) - _RESERVED)
 
 
 @final
@@ -46,8 +46,8 @@ class TableInput(nn.Module):
 
     Args:
         numeric: Width of ``inputs["numeric"]``; 0 if there is none.
-        cardinalities: Levels of each column of ``inputs["categories"]``, without the two reserved
-            codes.
+        cardinalities: Number of codes of each column of ``inputs["categories"]``, the two reserved
+            ones included, so at least 3.
 
     Shapes:
         inputs: ``{"numeric": [rows, numeric], "categories": int64 [rows, columns]}``; an absent
@@ -71,9 +71,9 @@ class TableInput(nn.Module):
         super().__init__()
         require(numeric >= 0, "numeric", "be at least 0", numeric)
         require(
-            all(levels >= 1 for levels in cardinalities),
+            all(codes > _RESERVED for codes in cardinalities),
             "cardinalities",
-            "be at least 1 for every column",
+            "be at least 3 for every column",
             list(cardinalities),
         )
         columns = len(cardinalities)
@@ -84,11 +84,12 @@ class TableInput(nn.Module):
         self.width = numeric + columns * self.embedding
         if columns:
             self.missing = nn.Parameter(torch.zeros(columns * _RESERVED, self.embedding))
-            self.weight = nn.Parameter(torch.empty(sum(cardinalities), self.embedding))
+            levels = [codes - _RESERVED for codes in cardinalities]
+            self.weight = nn.Parameter(torch.empty(sum(levels), self.embedding))
             bound = 1.0 / math.sqrt(self.embedding)
             nn.init.uniform_(self.weight, -bound, bound)
             # Row of a code in the table [missing; weight]: code + shift of its column.
-            starts = torch.tensor([0, *cardinalities[:-1]]).cumsum(0)
+            starts = torch.tensor([0, *levels[:-1]]).cumsum(0)
             level_shift = (columns - 1) * _RESERVED + starts
             self.register_buffer(
                 "missing_shift", torch.arange(columns) * _RESERVED, persistent=False

@@ -11,17 +11,17 @@ from polytask.optim import Kind, parameter_kinds
 def test_rows_equal_one_table_per_column():
     """The fused look-up equals a loop over columns with a table each."""
     torch.manual_seed(0)
-    cardinalities = [3, 12, 5]
+    cardinalities = [5, 14, 7]
     layer = TableInput(2, cardinalities)
     with torch.no_grad():
         layer.missing.normal_()
-    codes = torch.stack([torch.randint(0, levels + 2, (50,)) for levels in cardinalities], dim=1)
+    codes = torch.stack([torch.randint(0, codes, (50,)) for codes in cardinalities], dim=1)
     codes[0] = 0
     codes[1] = 1
-    codes[2] = torch.tensor(cardinalities) + 1
+    codes[2] = torch.tensor(cardinalities) - 1
     numeric = torch.randn(50, 2)
     parts, start = [numeric], 0
-    for column, levels in enumerate(cardinalities):
+    for column, levels in enumerate([3, 12, 5]):
         reserved = layer.missing[2 * column : 2 * column + 2]
         table = torch.cat([reserved, layer.weight[start : start + levels]])
         parts.append(table[codes[:, column]])
@@ -33,7 +33,7 @@ def test_rows_equal_one_table_per_column():
 
 def test_a_wrong_shift_would_be_seen():
     """The mutation: reading the next column's rows gives other vectors."""
-    layer = TableInput(0, [3, 3])
+    layer = TableInput(0, [5, 5])
     codes = torch.tensor([[2, 2], [3, 4]])
     good = layer({"categories": codes})
     layer.level_shift = layer.level_shift.flip(0)
@@ -41,7 +41,7 @@ def test_a_wrong_shift_would_be_seen():
 
 
 def test_missing_and_unseen_start_at_the_centre_and_are_their_own_kind():
-    layer = TableInput(1, [10, 10])
+    layer = TableInput(1, [12, 12])
     out = layer({"numeric": torch.ones(2, 1), "categories": torch.tensor([[0, 1], [1, 0]])})
     assert torch.equal(out, torch.cat([torch.ones(2, 1), torch.zeros(2, 16)], dim=1))
     assert parameter_kinds(layer) == {"missing": Kind.MISSING, "weight": Kind.EMBEDDING}
@@ -49,7 +49,7 @@ def test_missing_and_unseen_start_at_the_centre_and_are_their_own_kind():
 
 
 def test_only_looked_up_rows_learn():
-    layer = TableInput(0, [3, 3])
+    layer = TableInput(0, [5, 5])
     layer({"categories": torch.tensor([[0, 3]])}).sum().backward()
     assert layer.missing.grad.abs().sum(1).nonzero().flatten().tolist() == [0]
     assert layer.weight.grad.abs().sum(1).nonzero().flatten().tolist() == [4]
@@ -65,7 +65,7 @@ def test_numbers_alone_pass_untouched():
 
 
 @pytest.mark.parametrize(
-    ("cardinalities", "width"), [([], 0), ([1], 1), ([7, 2], 7), ([8], 8), ([1000, 3], 8)]
+    ("cardinalities", "width"), [([], 0), ([3], 1), ([9, 4], 7), ([10], 8), ([1000, 5], 8)]
 )
 def test_embedding_width_rule(cardinalities, width):
     assert embedding_width(cardinalities) == width
@@ -86,7 +86,7 @@ def test_inputs_of_another_width_are_named(numeric, cardinalities, inputs, word)
         TableInput(numeric, cardinalities)(inputs)
 
 
-@pytest.mark.parametrize(("numeric", "cardinalities"), [(0, []), (-1, [2]), (1, [0])])
+@pytest.mark.parametrize(("numeric", "cardinalities"), [(0, []), (-1, [5]), (1, [2])])
 def test_impossible_tables_are_refused(numeric, cardinalities):
     with pytest.raises(InvalidArgument):
         TableInput(numeric, cardinalities)
