@@ -156,6 +156,10 @@ class LongForm:
         block, positions = _label_block(frame, self.template), self.positions(frame)
         return ((spec, _only(block, positions == k)) for k, spec in enumerate(self.specs))
 
+    def pooled_values(self, frame: DataFrame) -> NDArray[Any]:
+        """The raw labels of all tasks together; rows without a task have none."""
+        return _only(_label_block(frame, self.template), self.positions(frame) >= 0)
+
     def positions(self, frame: DataFrame) -> NDArray[np.int64]:
         """Position of each row's task in `specs`, -1 where the task is missing.
 
@@ -183,8 +187,7 @@ class LongForm:
             frame: Training rows only.
             weights: Row weights ``[rows]``, or None.
         """
-        labels = _only(_label_block(frame, self.template), self.positions(frame) >= 0)
-        task = self.template.fit(labels, weights)
+        task = self.template.fit(self.pooled_values(frame), weights)
         template = self.template
         if isinstance(template, Regression) and isinstance(task, RegressionTask):
             template = replace(template, center=task.center, scale=task.scale)

@@ -213,8 +213,8 @@ def _ragged(
             if row and len(row) != width:
                 return DataError(
                     f"{path}, line {start + blank}: the row has {len(row)} cells, the header has "
-                    f"{width}. Correct the line (a quote that is not closed, or an unquoted separator in a "
-                    "text, often causes this)."
+                    f"{width}. Correct the line (a quote that is not closed, or an unquoted "
+                    "separator in a text, often causes this)."
                 )
             start = reader.line_num + 1
     except csv.Error as broken:
