@@ -26,7 +26,7 @@ def infer_roles(
     reaches and what is frozen, is BACKBONE.
 
     Args:
-        model: Returns `ModelOutput` (see `adapt`).
+        model: Returns the `ModelOutput` of the asked tasks (see `adapt`).
         groups: Task groups.
         example: Some rows on the model's device.
 
@@ -47,10 +47,11 @@ def infer_roles(
     reached: dict[str, set[str]] = {name: set() for name in parameters}
     inputs = first_rows(example)
     with trial(model, inputs), torch.enable_grad():
-        output: ModelOutput = model(inputs)
         for group in groups:
-            for index, task in enumerate(group.tasks):
-                for name in _reached(output.outputs[group.name][:, index], trainable):
+            for task in group.tasks:
+                # One task at a time: in a stack of outputs the others get zeros, not nothing.
+                output: ModelOutput = model(inputs, [task.name])
+                for name in _reached(output.outputs[group.name], trainable):
                     reached[name].add(task.name)
     several = sum(len(group.tasks) for group in groups) > 1
     in_heads = {
@@ -76,8 +77,6 @@ def infer_roles(
 def _reached(output: Tensor, trainable: dict[str, nn.Parameter]) -> list[str]:
     if not output.requires_grad or not trainable:
         return []
-    gradients = torch.autograd.grad(
-        output.sum(), list(trainable.values()), retain_graph=True, allow_unused=True
-    )
+    gradients = torch.autograd.grad(output.sum(), list(trainable.values()), allow_unused=True)
     pairs = zip(trainable, gradients, strict=True)
     return [name for name, gradient in pairs if gradient is not None]
