@@ -15,6 +15,8 @@ NAMES = {
 }
 SETS = {"train": "training", "valid": "validation", "test": "test"}
 SHOWN = 6
+CHANCE = 0.05
+"""Share of tasks without any difference that a 90 % interval calls worse."""
 
 
 def write_headline(
@@ -28,7 +30,8 @@ def write_headline(
     """Sentences for the top.
 
     The first ones name every baseline that is better than the model, with the tasks; a verdict is
-    always one of the paired bootstrap, never one of the gap.
+    always one of the paired bootstrap, never one of the gap. With many tasks, as many "worse" ones
+    as chance alone gives (one in twenty) are counted, but make no sentence of their own.
 
     Args:
         tasks: The finished rows.
@@ -82,14 +85,15 @@ def _lost(
 ) -> list[str]:
     verdicts = _verdicts(tasks, rows, baseline)
     worse = [name for name, verdict in verdicts.items() if verdict == "worse"]
+    if len(worse) <= CHANCE * len(verdicts):
+        worse = []
     name = NAMES[baseline].capitalize()
-    sentences = []
+    everywhere = len(tasks) > 1 and _together(overall, baseline) == "worse"
     if worse:
         count = "this task" if len(tasks) == 1 else f"{len(worse)} of {_tasks(len(tasks))}"
-        sentences.append(f"{name} is better than this model on {count}: {listed(worse)}.")
-    elif len(tasks) > 1 and _together(overall, baseline) == "worse":
-        sentences.append(f"Over all tasks together, {NAMES[baseline]} is better than this model.")
-    return sentences
+        both = ", and over all tasks together" * everywhere
+        return [f"{name} is better than this model on {count} ({listed(worse)}){both}."]
+    return [f"Over all tasks together, {NAMES[baseline]} is better than this model."] * everywhere
 
 
 def _score(tasks: Sequence[TaskRow], overall: Sequence[Together], rows: str, baseline: str) -> str:

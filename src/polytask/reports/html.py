@@ -1,0 +1,147 @@
+"""A report as one self-contained HTML file: no network, light and dark, phone and print."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from polytask._files.atomic import write_text
+from polytask.diagnostics import RunReport
+
+from . import charts
+from .choice import choose_tasks
+from .tables import all_metrics, column_rows, result_rows, used_baselines
+from .words import BASELINES, SETS, flat, number, percent
+
+Figure = dict[str, Any]
+MAX_FINDINGS = 100
+
+
+def render_html(report: RunReport) -> str:
+    """The whole report as one HTML document.
+
+    Every text that comes from the table or the user is escaped, in the markup and in the data of
+    the charts. A content security policy in the document forbids every load from elsewhere.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=number, percent=percent)
+    template = environment.from_string(_asset("report.html.j2"))
+    return template.render(
+        report=report,
+        css=_asset("report.css"),
+        script=_asset("report.js"),
+        bundle=_bundle(),
+        config=as_script_data(charts.CONFIG),
+        **_context(report),
+    )
+
+
+def write_html(report: RunReport, path: Path) -> None:
+    """Writes the report as HTML; an earlier file is replaced in one step or not at all."""
+    write_text(path, render_html(report))
+
+
+def as_script_data(document: Mapping[str, Any]) -> str:
+    r"""JSON that is safe inside a script element: it cannot close it, nor start another.
+
+    Example:
+        >>> as_script_data({"task": "</script>"})
+        '{"task":"\\u003c/script\\\\u003e"}'
+    """
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _context(report: RunReport) -> dict[str, Any]:
+    chosen, how = choose_tasks(report)
+    baselines = used_baselines(report)
+    compared = [
+        key for key in baselines if any(c.comparison.baseline == key for c in report.together)
+    ]
+    metrics, metrics_note = all_metrics(report)
+    columns, columns_note = column_rows(report)
+    return {
+        "set_words": SETS[report.judged_on],
+        "drawn": how,
+        "baselines": baselines,
+        "baseline_words": BASELINES,
+        "results": result_rows(report, baselines, compared),
+        "compared": compared,
+        "metrics": metrics,
+        "metrics_note": metrics_note,
+        "curves": _curves(report, chosen),
+        "comparisons": _comparisons(report, chosen, compared),
+        "gaps": _gaps(report, chosen),
+        "chance": _chance(report),
+        "columns": columns,
+        "columns_note": columns_note,
+        "findings": report.findings[:MAX_FINDINGS],
+        "more_findings": len(report.findings) - MAX_FINDINGS,
+        "split": flat(report.split),
+        "settings": flat(report.settings),
+        "environment": flat(report.environment),
+        "tasks_with_words": [t for t in report.tasks if t.description or t.linear or t.note][:150],
+    }
+
+
+def _figure(name: str, title: str, words: str, spec: charts.Spec) -> Figure:
+    return {"id": name, "title": title, "words": words, "spec": as_script_data(spec)}
+
+
+def _curves(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
+    kept = report.history.get("best_epoch", 0)
+    figures = []
+    for index in chosen:
+        spec = charts.curve(report, index)
+        if spec is not None:
+            task = report.tasks[index]
+            words = f"kept epoch {kept}, own best {task.best_epoch}"
+            figures.append(_figure(f"curve-{index}", task.name, words, spec))
+    return figures
+
+
+def _comparisons(report: RunReport, chosen: Sequence[int], compared: Sequence[str]) -> list[Figure]:
+    figures = []
+    for key in compared:
+        spec = charts.comparison(report, chosen, key)
+        if spec is not None:
+            title = f"Against {BASELINES[key]}"
+            figures.append(_figure(f"comparison-{key}", title, "", spec))
+    return figures
+
+
+def _gaps(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
+    spec = charts.gap(report, chosen)
+    return [] if spec is None else [_figure("gap-chart", "Training and validation loss", "", spec)]
+
+
+def _chance(report: RunReport) -> str:
+    judged = sum(
+        1 for task in report.tasks if (row := task.on(report.judged_on)) and not row.too_few
+    )
+    if judged < 10:
+        return ""
+    return (
+        f"{judged} tasks were judged; by chance alone about {max(1, round(0.05 * judged))} of them "
+        "would be called better and as many worse."
+    )
+
+
+@functools.cache
+def _bundle() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _asset(name: str) -> str:
+    return resources.files("polytask.reports").joinpath("assets", name).read_text("utf-8")

@@ -1,0 +1,221 @@
+"""Reports that look like real ones, made of invented numbers."""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+
+from polytask.data.finding import Finding
+from polytask.diagnostics import (
+    SCHEMA_VERSION,
+    ColumnRow,
+    Comparison,
+    MetricRow,
+    RunReport,
+    SetRow,
+    TaskRow,
+    Together,
+)
+
+EVIL = '<script>alert("x")</script>'
+
+
+def fake_report(
+    names: list[str] | None = None,
+    *,
+    epochs: int = 64,
+    loses: bool = False,
+    title: str = "diabetes.csv",
+    seed: int = 0,
+) -> RunReport:
+    """A finished report; with `loses`, a linear model is better on most tasks."""
+    rng = random.Random(seed)
+    names = names or ["progression", "blood_pressure", "glucose", "sex"]
+    tasks, best_epochs, valid_floor = [], [], []
+    advantage = {}
+    for index, name in enumerate(names):
+        binary = index % 4 == 3
+        best = rng.randint(max(1, epochs // 4), max(1, (3 * epochs) // 4))
+        best_epochs.append(best)
+        mean_loss = 0.69 if binary else rng.uniform(0.9, 1.1)
+        model_loss = mean_loss * rng.uniform(0.45, 0.85)
+        gain = rng.gauss(-0.12 if loses else 0.06, 0.06)
+        linear_loss = model_loss + gain * mean_loss
+        valid_floor.append(model_loss)
+        spread = rng.uniform(0.03, 0.09)
+        advantage[index] = gain
+        few = "6 labels of the rarer class, 10 needed" if index == 5 else ""
+        sets = []
+        for rows, labels, factor in (("train", 283, 0.82), ("valid", 71, 1.0)):
+            sets.append(
+                SetRow(
+                    rows,
+                    labels,
+                    model_loss * factor,
+                    metrics(binary, model_loss * factor, mean_loss, linear_loss * factor),
+                    ()
+                    if rows == "train"
+                    else (
+                        Comparison("linear", gain, gain - spread, gain + spread),
+                        Comparison(
+                            "mean", *(1 - model_loss / mean_loss + d for d in (0, -0.1, 0.1))
+                        ),
+                    ),
+                    "" if rows == "train" else few,
+                )
+            )
+        tasks.append(
+            TaskRow(
+                name,
+                "binary" if binary else "regression",
+                "binary, positive class '2' (share 0.468)"
+                if binary
+                else "regression, squared loss, standardised (mean 152.1, deviation 77.09)",
+                283,
+                71,
+                0,
+                best,
+                0.18,
+                tuple(sets),
+                linear="logistic regression (C 0.0464)"
+                if binary
+                else "ridge regression (alpha 31.6)",
+            )
+        )
+    gain = sum(advantage.values()) / len(advantage)
+    kept = sum(best_epochs) // len(best_epochs)
+    words = (
+        ("A linear model is better than this model on 3 of 4 tasks (progression, glucose, sex).",)
+        if loses
+        else ()
+    )
+    return RunReport(
+        schema_version=SCHEMA_VERSION,
+        title=title,
+        created="2026-01-15 09:30 UTC",
+        headline=(
+            *words,
+            "Against a linear model: better on 2 of 4 tasks, no clear difference on 2, worse on 0; "
+            "over all tasks (every task counts the same) better: +5.1 % of the mean predictor's "
+            "loss, 90 % interval +1.2 % to +9.4 %.",
+            "Judged on 71 validation rows; they also chose the epoch, so the figures are slightly "
+            "optimistic.",
+            f"The weights of epoch {kept} of {epochs} were kept; the run ended because no "
+            "compromise between the tasks got better any more.",
+        ),
+        tasks=tuple(tasks),
+        columns=tuple(
+            ColumnRow(
+                f"s{i}", "numeric", "input", 3 * (i % 2), 140 + i, "robust scale, smooth clip"
+            )
+            for i in range(1, 7)
+        )
+        + (ColumnRow("region", "category", "input", 4, 23, "embedding of width 8", "rare levels"),)
+        + tuple(ColumnRow(name, "numeric", "target", 61, 214, "") for name in names[:4]),
+        findings=(
+            Finding("few-labels", "warning", ("sex",), "'sex' has 41 labels in one class.", ""),
+            Finding("constant", "info", ("site",), "'site' is constant and was left out."),
+            Finding(
+                "leak-linear",
+                "danger",
+                ("count",),
+                "'count' is the sum of 'casual' and 'registered' in every row.",
+                "Type --ignore count.",
+            ),
+        ),
+        history=history(names, epochs, best_epochs, kept, valid_floor, rng),
+        split={
+            "method": "random, stratified over all targets",
+            "promise": "every label with two rows or more occurs on both sides",
+            "train": 354,
+            "valid": 88,
+            "test": 0,
+        },
+        settings={
+            "seed": 0,
+            "targets": [{"name": name, "kind": "auto"} for name in names[:4]],
+            "model": {"backbone": "mlp", "width": 256, "depth": 3, "dropout": 0.1},
+            "optimizer": {"name": "adamw", "learning_rate": 0.001, "betas": [0.9, 0.999]},
+            "balance": {"name": "equal", "weights": {}},
+        },
+        switched_on=(
+            ("dropout", "0.1 after every hidden layer"),
+            ("weight decay (decoupled)", "0.0003 on weights and embeddings"),
+            ("gradient clipping", "global norm 1"),
+            ("early stopping", "regret, patience 16"),
+        ),
+        environment={"polytask": "0.1.0", "torch": "2.13.0", "device": "cpu", "threads": "2"},
+        together=(
+            Together("valid", "tasks", Comparison("linear", gain, gain - 0.03, gain + 0.03)),
+            Together("valid", "tasks", Comparison("mean", 0.35, 0.29, 0.41)),
+        ),
+    )
+
+
+def metrics(binary: bool, model: float, mean: float, linear: float) -> tuple[MetricRow, ...]:
+    if binary:
+        return (
+            MetricRow("auc", True, "", 1 - model / 2, 0.5, 1 - linear / 2),
+            MetricRow("accuracy", True, "", 1 - model / 3, 0.55, 1 - linear / 3),
+            MetricRow("log_loss", False, "", model, mean, linear),
+            MetricRow("loss", False, "", model, mean, linear),
+        )
+    return (
+        MetricRow("rmse", False, "target", *(77 * math.sqrt(x) for x in (model, mean, linear))),
+        MetricRow("mae", False, "target", *(61 * math.sqrt(x) for x in (model, mean, linear))),
+        MetricRow("r2", True, "", 1 - model, 0.0, 1 - linear),
+        MetricRow("loss", False, "", model, mean, linear),
+    )
+
+
+def history(
+    names: list[str],
+    epochs: int,
+    best: list[int],
+    kept: int,
+    floor: list[float],
+    rng: random.Random,
+) -> dict:
+    records = []
+    for epoch in range(1, epochs + 1):
+        train, valid = [], []
+        for index in range(len(names)):
+            fall = math.exp(-4 * epoch / best[index])
+            late = max(0, epoch - best[index]) / epochs
+            train.append(floor[index] * (0.75 + 0.9 * fall - 0.15 * late))
+            noise = rng.gauss(0, 0.008)
+            valid.append(floor[index] * (1 + 0.8 * fall + 0.35 * late**1.5 + noise))
+        records.append(
+            {
+                "epoch": epoch,
+                "steps": 2 * epoch,
+                "running": train,
+                "train": train,
+                "valid": valid,
+                "weights": [1 / len(names)] * len(names),
+                "learning_rate": 1e-3,
+                "skipped": 0,
+                "seconds": 0.05,
+            }
+        )
+    return {
+        "tasks": names,
+        "epochs": records,
+        "best_epoch": kept,
+        "best_epochs": best,
+        "baseline": [1.0] * len(names),
+        "stopped": "patience",
+    }
+
+
+@pytest.fixture(scope="session")
+def make_report() -> Callable[..., RunReport]:
+    """The factory of invented reports."""
+    return fake_report
+
+
+@pytest.fixture(scope="session")
+def evil() -> str:
+    """A name that a careless report would execute."""
+    return EVIL
