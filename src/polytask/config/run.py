@@ -1,4 +1,4 @@
-"""The typed run file: everything that decides a run, in one value that is written beside the model."""
+"""The typed run file: everything that decides a run, in one value, written beside the model."""
 
 from typing import Annotated, Any, Literal
 

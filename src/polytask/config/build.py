@@ -1,0 +1,215 @@
+"""From a typed run to the objects that the engine trains with; every call builds fresh ones."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from polytask._checks import unknown
+from polytask.errors import InvalidArgument
+
+from .catalogue import find, resolve
+from .run import (
+    BalanceConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TargetConfig,
+    TrainingConfig,
+)
+
+if TYPE_CHECKING:
+    from polytask.backbones import Backbone
+    from polytask.balancing import LossBalancer
+    from polytask.optim import OptimizerSpec, Plateau, Schedule
+    from polytask.tasks import TaskSpec
+    from polytask.training import Stopping
+
+
+def build_backbone(config: ModelConfig, numeric: int, cardinalities: Sequence[int]) -> "Backbone":
+    """The backbone for a table.
+
+    Args:
+        config: ``[model]``.
+        numeric: Width of the encoded numeric input.
+        cardinalities: Levels of each column that becomes an embedding.
+    """
+    backbone: Backbone = resolve("backbone", config.backbone, option="model.backbone")(
+        numeric,
+        cardinalities,
+        width=config.width,
+        depth=config.depth,
+        dropout=config.dropout,
+        activation=config.activation,
+        normalization=config.normalization,
+    )
+    return backbone
+
+
+def build_balance(
+    config: BalanceConfig, tasks: Sequence[str], weights: Sequence[float] = ()
+) -> "LossBalancer":
+    """The balancer for the tasks in the user's order.
+
+    Args:
+        config: ``[balance]``.
+        tasks: Names of the tasks.
+        weights: Weight of each task (``TaskSpec.weight``); empty: ones. ``balance.weights`` wins
+            over them; scheduled weights are multiplied by them.
+
+    Raises:
+        UnknownName: For a method, or a task in ``weights`` or ``schedule``, that does not exist.
+        InvalidArgument: For an option that the method does not have, or a value that it refuses.
+
+    Example:
+        >>> build_balance(BalanceConfig(name="fixed", weights={"sex": 3}), ["age", "sex"]).values
+        tensor([1., 3.], dtype=torch.float64)
+    """
+    method = resolve("balancing", config.name, option="balance")
+    own = dict(zip(tasks, weights, strict=True)) if weights else dict.fromkeys(tasks, 1.0)
+    _check_names("balance.weights", config.weights, tasks)
+    _check_names("balance.schedule", config.schedule, tasks)
+    built: LossBalancer
+    if config.name == "fixed":
+        _check_options(config, method, taken=("weights",))
+        built = method([config.weights.get(task, own[task]) for task in tasks], **config.options)
+    elif config.name == "scheduled":
+        _check_options(config, method, taken=("schedules",))
+        built = method([_weight_schedule(config, task, own[task]) for task in tasks])
+    else:
+        _check_options(config, method, taken=("num_tasks",))
+        built = method(len(tasks), **config.options)
+    return built
+
+
+def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
+    """The optimizer as a value; the gradient clipping of ``[optimizer]`` belongs to the trainer."""
+    from polytask.optim import OptimizerSpec
+
+    return OptimizerSpec(
+        name=config.name,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        betas=config.betas,
+        rates=dict(config.rates),
+    )
+
+
+def build_schedule(config: ScheduleConfig) -> "Schedule":
+    """The factor on the learning rate over the run; for plateau, its warm-up alone.
+
+    Example:
+        >>> build_schedule(ScheduleConfig(name="cosine", warmup=0.1))(0.05) < 0.5
+        True
+    """
+    from polytask.optim import constant, warmed_up
+
+    if config.name == "plateau":
+        return warmed_up(constant(), config.warmup)
+    return warmed_up(resolve("schedule", config.name)(), config.warmup)
+
+
+def build_plateau(config: ScheduleConfig) -> "Plateau | None":
+    """The factor that falls when the validation score stalls; None for other schedules."""
+    from polytask.optim import Plateau
+
+    if config.name != "plateau":
+        return None
+    return Plateau(factor=config.factor, patience=config.patience)
+
+
+def build_stopping(config: TrainingConfig) -> "Stopping":
+    """The stopping rule.
+
+    Example:
+        >>> build_stopping(TrainingConfig(patience=4)).patience
+        4
+    """
+    rule = resolve("stopping", config.stopping, option="training.stopping")
+    built: Stopping = rule() if config.stopping == "none" else rule(patience=config.patience)
+    return built
+
+
+def target_spec(
+    config: TargetConfig,
+    kind: str,
+    *,
+    name: str | None = None,
+    columns: Sequence[str] | None = None,
+    center: float | None = None,
+    scale: float | None = None,
+    classes: Sequence[Any] | None = None,
+) -> "TaskSpec":
+    """The specification of one task.
+
+    Args:
+        config: One ``[[targets]]`` entry.
+        kind: Its kind; the inferred one where the entry says ``auto``.
+        name: Name of the task, where it is not the target's (long tables: one task per level).
+        columns: Columns of the task, where they are not the target's.
+        center: Shared centre of a regression target.
+        scale: Shared scale of a regression target.
+        classes: Shared classes.
+
+    Raises:
+        InvalidArgument: If an option of the entry does not apply to the kind.
+
+    Example:
+        >>> target_spec(TargetConfig(name="age", loss="huber"), "regression").loss
+        'huber'
+    """
+    from polytask.tasks import build_spec
+
+    if config.kind not in ("auto", kind):
+        raise InvalidArgument(
+            f"Target {config.name!r} is declared {config.kind} and was asked to be {kind}."
+        )
+    find("task", kind, option=f"kind of target {config.name!r}")
+    return build_spec(
+        kind,
+        config.name if name is None else name,
+        columns=config.columns if columns is None else tuple(columns),
+        weight=config.weight,
+        loss=config.loss,
+        delta=config.delta,
+        center=center,
+        scale=scale,
+        class_weight=config.class_weight,
+        label_smoothing=config.label_smoothing,
+        positive=config.positive,
+        classes=classes,
+    )
+
+
+def _weight_schedule(config: BalanceConfig, task: str, weight: float) -> Callable[[float], float]:
+    from polytask.optim import constant, linear, piecewise, product
+
+    points = config.schedule.get(task)
+    if not points:
+        return constant(weight)
+    shape = piecewise if config.interpolation == "step" else linear
+    try:
+        return product(constant(weight), shape(points))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"`balance.schedule` of task {task!r}: {error}") from error
+
+
+def _check_names(option: str, named: dict[str, Any], tasks: Sequence[str]) -> None:
+    for name in named:
+        if name not in tasks:
+            raise unknown(option, name, list(tasks))
+
+
+def _check_options(config: BalanceConfig, method: type, *, taken: Sequence[str]) -> None:
+    """Options of the method are its named arguments, besides those that polytask fills in."""
+    import inspect
+
+    valid = [name for name in inspect.signature(method).parameters if name not in taken]
+    for name in config.options:
+        if name in taken or not valid:
+            raise InvalidArgument(
+                f"`balance.options.{name}` does not exist: {config.name!r} has "
+                f"{'these: ' + ', '.join(valid) if valid else 'no options'}. Leave it out."
+            )
+        if name not in valid:
+            raise unknown("balance.options", name, valid)

@@ -1,0 +1,254 @@
+"""Every method by name: what it is, where it lives, what it costs. A static table, no imports."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, final
+
+from polytask._checks import unknown
+
+
+@final
+@dataclass(frozen=True)
+class Method:
+    """One entry of the catalogue.
+
+    Args:
+        name: As it is typed.
+        family: ``balancing``, ``backbone``, ``sharing``, ``optimizer``, ``schedule``,
+            ``stopping``, ``task`` or ``split``.
+        target: ``module:Name`` of the class or function.
+        one_line: What it does, as a sentence.
+        cost: What it costs besides the plain training step.
+        reference: Where it comes from; empty for common knowledge.
+    """
+
+    name: str
+    family: str
+    target: str
+    one_line: str
+    cost: str = "none"
+    reference: str = ""
+
+
+FAMILIES = {
+    "task": "kinds of targets: --target NAME:KIND",
+    "balancing": "task losses to one objective: --balance NAME",
+    "backbone": "features in, vector out: --set model.backbone=NAME",
+    "sharing": "what the tasks share",
+    "optimizer": "--set optimizer.name=NAME",
+    "schedule": "the learning rate over the run: --set schedule.name=NAME",
+    "stopping": "which epoch is kept: --set training.stopping=NAME",
+    "split": "which rows validate: --group, --time, --valid, --set data.split=COLUMN",
+}
+"""Family → how a method of it is chosen."""
+
+_ADAMW = "Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101"
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "regression",
+        "task",
+        "polytask.tasks:Regression",
+        "A number; squared, absolute or Huber loss on the standardised target.",
+    ),
+    Method(
+        "binary",
+        "task",
+        "polytask.tasks:Binary",
+        "Two classes; one logit, the probability of the positive class.",
+    ),
+    Method(
+        "multiclass",
+        "task",
+        "polytask.tasks:Multiclass",
+        "Three or more classes that exclude each other; cross-entropy.",
+    ),
+    Method(
+        "multilabel",
+        "task",
+        "polytask.tasks:Multilabel",
+        "A group of yes-or-no columns; gaps inside rows are masked.",
+    ),
+    Method(
+        "count", "task", "polytask.tasks:Count", "Counts of events; Poisson loss with log link."
+    ),
+    Method(
+        "equal",
+        "balancing",
+        "polytask.balancing:EqualWeights",
+        "The mean of the losses of the tasks that have labels: the default.",
+    ),
+    Method(
+        "fixed",
+        "balancing",
+        "polytask.balancing:FixedWeights",
+        "Weights of your own: balance.weights, or weight of each target.",
+    ),
+    Method(
+        "scheduled",
+        "balancing",
+        "polytask.balancing:ScheduledWeights",
+        "Weights that move with the epochs, in steps or in straight lines: balance.schedule.",
+    ),
+    Method(
+        "pooled",
+        "balancing",
+        "polytask.balancing:PooledLoss",
+        "Every label counts the same: tasks weigh by their labels in the update.",
+    ),
+    Method(
+        "mlp",
+        "backbone",
+        "polytask.backbones:MLP",
+        "Layers of linear map, normalisation, activation, dropout: the default.",
+    ),
+    Method(
+        "residual-mlp",
+        "backbone",
+        "polytask.backbones:ResidualMLP",
+        "Blocks of two layers with a shortcut around each: for deeper networks.",
+        "two linear maps per unit of depth",
+        "Gorishniy et al., NeurIPS 2021, arXiv 2106.11959",
+    ),
+    Method(
+        "hard",
+        "sharing",
+        "polytask.sharing:HardSharing",
+        "All tasks read the same features; only the heads differ.",
+        reference="Caruana, Machine Learning 28, 1997",
+    ),
+    Method("sgd", "optimizer", "torch.optim:SGD", "Momentum and Nesterov; its decay is ridge."),
+    Method(
+        "adam",
+        "optimizer",
+        "torch.optim:Adam",
+        "Adaptive steps; its decay is rescaled by them.",
+        "two numbers per parameter",
+        "Kingma & Ba, ICLR 2015, arXiv 1412.6980",
+    ),
+    Method(
+        "adamw",
+        "optimizer",
+        "torch.optim:AdamW",
+        "Adaptive steps with decoupled decay: the default.",
+        "two numbers per parameter",
+        _ADAMW,
+    ),
+    Method("constant", "schedule", "polytask.optim:constant", "The same rate all along."),
+    Method(
+        "cosine",
+        "schedule",
+        "polytask.optim:cosine",
+        "Half a cosine from the full rate to 0.",
+        reference="Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983",
+    ),
+    Method(
+        "flat-cosine",
+        "schedule",
+        "polytask.optim:flat_cosine",
+        "The full rate for half of the run, then half a cosine to 0.",
+        reference="Holzmüller et al., NeurIPS 2024, arXiv 2407.04491",
+    ),
+    Method(
+        "plateau",
+        "schedule",
+        "polytask.optim:Plateau",
+        "The rate falls when the validation score stops improving.",
+    ),
+    Method(
+        "regret",
+        "stopping",
+        "polytask.training.stopping:Regret",
+        "Best compromise: mean validation loss in units of each task's baseline; the default.",
+    ),
+    Method(
+        "mean",
+        "stopping",
+        "polytask.training.stopping:Mean",
+        "Plain mean of the validation losses; the largest loss decides.",
+    ),
+    Method(
+        "none",
+        "stopping",
+        "polytask.training.stopping:NoStopping",
+        "All epochs run; the last weights are kept.",
+    ),
+    Method(
+        "stratified",
+        "split",
+        "polytask.data.split:split_table",
+        "At random, every label on both sides as far as rows allow: the default.",
+    ),
+    Method(
+        "random",
+        "split",
+        "polytask.data.split:split_table",
+        "At random, without regard to labels: --set split.stratify=false.",
+    ),
+    Method(
+        "group",
+        "split",
+        "polytask.data.split:split_table",
+        "Rows of one group stay on one side: --group COLUMN.",
+    ),
+    Method(
+        "time",
+        "split",
+        "polytask.data.split:split_table",
+        "Validation rows are later than training rows: --time COLUMN.",
+    ),
+    Method(
+        "column",
+        "split",
+        "polytask.data.split:split_table",
+        "A column says train, valid or test: --set data.split=COLUMN.",
+    ),
+)
+
+
+def methods(family: str | None = None) -> tuple[Method, ...]:
+    """The catalogue, or one family of it.
+
+    Raises:
+        UnknownName: If there is no such family.
+
+    Example:
+        >>> [method.name for method in methods("stopping")]
+        ['regret', 'mean', 'none']
+    """
+    if family is None:
+        return METHODS
+    if family not in FAMILIES:
+        raise unknown("family", family, list(FAMILIES))
+    return tuple(method for method in METHODS if method.family == family)
+
+
+def find(family: str, name: str, *, option: str | None = None) -> Method:
+    """The entry of a method.
+
+    Args:
+        family: One of `FAMILIES`.
+        name: Name of the method.
+        option: The option that the user typed, for the sentence; default: the family.
+
+    Raises:
+        UnknownName: If there is none; the nearest name is given.
+    """
+    known = {method.name: method for method in methods(family)}
+    if name not in known:
+        raise unknown(option or family, name, list(known))
+    return known[name]
+
+
+def resolve(family: str, name: str, *, option: str | None = None) -> Any:
+    """The class or function of a method, imported when it is asked for.
+
+    Raises:
+        UnknownName: As `find`.
+
+    Example:
+        >>> resolve("stopping", "mean").__name__
+        'Mean'
+    """
+    module, _, attribute = find(family, name, option=option).target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,165 @@
+"""Options that contradict each other are refused; nothing that the user asked for is ignored."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from polytask._checks import require
+from polytask.errors import InvalidArgument
+
+from .run import RunConfig, Section, TargetConfig
+
+
+class Condition(NamedTuple):
+    """An option that has a meaning only together with another one."""
+
+    section: str
+    key: str
+    applies: Callable[[RunConfig], bool]
+    needs: str
+    """The option that gives it a meaning, as it is typed."""
+
+
+CONDITIONS = (
+    Condition("optimizer", "momentum", lambda r: r.optimizer.name == "sgd", 'optimizer.name="sgd"'),
+    Condition("optimizer", "nesterov", lambda r: r.optimizer.name == "sgd", 'optimizer.name="sgd"'),
+    Condition(
+        "optimizer",
+        "betas",
+        lambda r: r.optimizer.name != "sgd",
+        'optimizer.name="adam" or "adamw"',
+    ),
+    Condition(
+        "schedule", "factor", lambda r: r.schedule.name == "plateau", 'schedule.name="plateau"'
+    ),
+    Condition(
+        "schedule", "patience", lambda r: r.schedule.name == "plateau", 'schedule.name="plateau"'
+    ),
+    Condition("balance", "weights", lambda r: r.balance.name == "fixed", 'balance.name="fixed"'),
+    Condition(
+        "balance", "schedule", lambda r: r.balance.name == "scheduled", 'balance.name="scheduled"'
+    ),
+    Condition(
+        "balance",
+        "interpolation",
+        lambda r: r.balance.name == "scheduled",
+        'balance.name="scheduled"',
+    ),
+    Condition(
+        "training",
+        "patience",
+        lambda r: r.training.stopping != "none",
+        'training.stopping="regret" or "mean"',
+    ),
+    Condition("split", "valid", lambda r: r.data.split is None, "no data.split column"),
+    Condition("split", "test", lambda r: r.data.split is None, "no data.split column"),
+    Condition("split", "stratify", lambda r: not _fixed_order(r), "a random split"),
+)
+
+
+def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
+    """Refuses a run whose options contradict each other.
+
+    Args:
+        run: The run.
+        explicit: An option that was named counts even if its value is the default.
+        valid_file: Validation rows come in a file of their own.
+
+    Raises:
+        InvalidArgument: With the two options that do not go together.
+
+    Example:
+        >>> check_run(RunConfig(targets=({"name": "sex"},)))
+    """
+    _check_targets(run)
+    balance = run.balance
+    if balance.weights and balance.schedule:
+        raise InvalidArgument(
+            "`balance.weights` and `balance.schedule` both set the task weights; keep one of them."
+        )
+    sections: dict[str, Section] = dict(run)
+    for condition in CONDITIONS:
+        section = sections[condition.section]
+        default = type(section).model_fields[condition.key].get_default(call_default_factory=True)
+        named = explicit and condition.key in section.model_fields_set
+        differs = getattr(section, condition.key) != default
+        if (named or differs) and not condition.applies(run):
+            raise InvalidArgument(
+                f"`{condition.section}.{condition.key}` has no effect here: it needs "
+                f"{condition.needs}. Set that, or leave `{condition.key}` out."
+            )
+    if run.optimizer.nesterov and run.optimizer.momentum == 0:
+        raise InvalidArgument(
+            "`optimizer.nesterov` needs momentum, and `optimizer.momentum` is 0; change one."
+        )
+    _check_balance(run)
+    _check_validation(run, valid_file)
+
+
+def applicable(run: RunConfig) -> dict[str, dict[str, bool]]:
+    """Which conditional options have a meaning in this run: section → key → bool."""
+    table: dict[str, dict[str, bool]] = {}
+    for condition in CONDITIONS:
+        table.setdefault(condition.section, {})[condition.key] = condition.applies(run)
+    return table
+
+
+def _fixed_order(run: RunConfig) -> bool:
+    return run.data.split is not None or run.data.time is not None
+
+
+def _check_targets(run: RunConfig) -> None:
+    names = [target.name for target in run.targets]
+    if not names:
+        raise InvalidArgument(
+            "No target is named. Type --target NAME, or add [[targets]] with a name to a run file."
+        )
+    for position, name in enumerate(names):
+        require(bool(name), f"targets.{position}.name", "not be empty", name)
+        if name in names[:position]:
+            raise InvalidArgument(f"The target {name!r} is named twice; keep one of them.")
+    for target in run.targets:
+        _check_target(target)
+
+
+def _check_target(target: TargetConfig) -> None:
+    name = target.name
+    if target.delta != 1.0 and target.loss != "huber":
+        raise InvalidArgument(
+            f'`delta` of target {name!r} has no effect here: it needs loss = "huber". '
+            "Set that, or leave `delta` out."
+        )
+    if len(target.columns) > 1 and target.kind not in ("multilabel", "auto"):
+        raise InvalidArgument(
+            f"`columns` of target {name!r} names {len(target.columns)} columns, and a "
+            f'{target.kind} target has one. Set kind = "multilabel", or name one column.'
+        )
+    if target.kind == "multilabel" and not target.columns:
+        raise InvalidArgument(
+            f"Target {name!r} is multilabel and names no columns. Type "
+            f'--set \'targets.{name}.columns=["first", "second"]\', or the same in the run file.'
+        )
+
+
+def _check_balance(run: RunConfig) -> None:
+    weighted = [target.name for target in run.targets if target.weight != 1.0]
+    if weighted and run.balance.name not in ("fixed", "scheduled"):
+        raise InvalidArgument(
+            f"`weight` of target {weighted[0]!r} has no effect here: it needs "
+            'balance.name="fixed" or "scheduled". Type --balance fixed, or leave `weight` out.'
+        )
+    if run.balance.name == "scheduled" and not run.balance.schedule:
+        raise InvalidArgument(
+            "`balance.schedule` must name at least one task for scheduled weights. Type "
+            f"--set 'balance.schedule={{{run.targets[0].name} = [[0, 1.0], [10, 0.5]]}}': "
+            "pairs of epoch and weight."
+        )
+
+
+def _check_validation(run: RunConfig, valid_file: bool) -> None:
+    if run.split.valid > 0 or run.data.split is not None or valid_file:
+        return
+    if run.schedule.name == "plateau":
+        raise InvalidArgument(
+            "The plateau schedule watches validation rows, and `split.valid` is 0. Set split.valid "
+            "above 0, or give the rows with --valid FILE."
+        )
