@@ -1,0 +1,1 @@
+"""Benchmarks of sharing architectures and heads."""
