@@ -45,14 +45,13 @@ def write_headline(
     lost = [
         sentence for baseline in NAMES for sentence in _lost(tasks, overall, judged_on, baseline)
     ]
-    scores = [
-        sentence for baseline in NAMES if (sentence := _score(tasks, overall, judged_on, baseline))
-    ]
+    scores = [_score(tasks, judged_on, baseline) for baseline in NAMES]
     return tuple(
         sentence
         for sentence in (
             *lost,
             *scores,
+            *(_all_together(row) for row in overall if len(tasks) > 1),
             _too_few(tasks, judged_on),
             _without_linear(tasks, judged_on),
             _rows(judged_on, num_rows),
@@ -96,26 +95,28 @@ def _lost(
     return [f"Over all tasks together, {NAMES[baseline]} is better than this model."] * everywhere
 
 
-def _score(tasks: Sequence[TaskRow], overall: Sequence[Together], rows: str, baseline: str) -> str:
+def _score(tasks: Sequence[TaskRow], rows: str, baseline: str) -> str:
     verdicts = Counter(_verdicts(tasks, rows, baseline).values())
     judged = verdicts.total()
-    parts = []
-    if judged:
-        counted = [
-            f"better on {verdicts['better']} of {_tasks(judged)}",
-            f"no clear difference on {verdicts['no clear difference']}",
-            f"worse on {verdicts['worse']}",
-        ]
-        parts.append(", ".join(counted[: 1 + 2 * (verdicts["better"] < judged)]))
-    row = next((row for row in overall if row.comparison.baseline == baseline), None)
-    if row is not None and len(tasks) > 1:
-        c = row.comparison
-        what = "every label" if row.weighting == "labels" else "every task"
-        parts.append(
-            f"over all tasks ({what} counts the same) {c.verdict}: {_percent(c.difference)} of "
-            f"the mean predictor's loss, 90 % interval {_percent(c.low)} to {_percent(c.high)}"
-        )
-    return f"Against {NAMES[baseline]}: {'; '.join(parts)}." if parts else ""
+    if not judged:
+        return ""
+    start = f"Against {NAMES[baseline]}: better on "
+    if verdicts["better"] == judged:
+        return f"{start}{_all_of(judged)}."
+    return (
+        f"{start}{verdicts['better']} of {_tasks(judged)}, no clear difference on "
+        f"{verdicts['no clear difference']}, worse on {verdicts['worse']}."
+    )
+
+
+def _all_together(row: Together) -> str:
+    c = row.comparison
+    weighting = "every label" if row.weighting == "labels" else "every task"
+    return (
+        f"Over all tasks ({weighting} counts the same), against {NAMES[c.baseline]}: {c.verdict}, "
+        f"{_percent(c.difference)} of the mean predictor's loss (90\N{NO-BREAK SPACE}% interval {_percent(c.low)} "
+        f"to {_percent(c.high)})."
+    )
 
 
 def _together(overall: Sequence[Together], baseline: str) -> str:
@@ -183,5 +184,9 @@ def _tasks(count: int) -> str:
     return f"{count} task" if count == 1 else f"{count} tasks"
 
 
+def _all_of(count: int) -> str:
+    return "the one task" if count == 1 else f"all {count} tasks"
+
+
 def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %".replace("-", "−")
+    return f"{100 * share:+.1f}\N{NO-BREAK SPACE}%".replace("-", "−")

@@ -114,7 +114,7 @@ def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec 
     domain = [min(low, 0.0) - pad, max(high, 0.0) + pad]
     x = alt.X(
         "difference:Q",
-        title="worse ←  difference in loss, share of the mean predictor's  → better",
+        title="← worse   ·   better →",
         scale=alt.Scale(domain=domain, nice=False),
         axis=alt.Axis(format="+.0%", tickCount=5, grid=True),
     )

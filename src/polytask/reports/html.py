@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polytask._files.atomic import write_text
+from polytask.data.finding import Finding
 from polytask.diagnostics import RunReport
 
 from . import charts
@@ -83,13 +84,18 @@ def _context(report: RunReport) -> dict[str, Any]:
         "chance": _chance(report),
         "columns": columns,
         "columns_note": columns_note,
-        "findings": report.findings[:MAX_FINDINGS],
+        "findings": sorted(report.findings, key=_severity)[:MAX_FINDINGS],
         "more_findings": len(report.findings) - MAX_FINDINGS,
         "split": flat(report.split),
         "settings": flat(report.settings),
         "environment": flat(report.environment),
         "tasks_with_words": [t for t in report.tasks if t.description or t.linear or t.note][:150],
     }
+
+
+def _severity(finding: Finding) -> int:
+    order = ("danger", "warning")
+    return order.index(finding.severity) if finding.severity in order else len(order)
 
 
 def _figure(name: str, title: str, words: str, spec: charts.Spec) -> Figure:

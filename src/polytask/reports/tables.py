@@ -64,7 +64,7 @@ def all_metrics(report: RunReport) -> tuple[list[list[Cell]], str]:
         [
             Cell(task.name, task.name),
             Cell(SETS[row.rows], row.rows),
-            Cell(f"{metric.name} {_arrow(metric)}", metric.name),
+            _name(metric),
             *_values(metric, baselines),
         ]
         for task, row, metric in shown
@@ -89,11 +89,8 @@ def _result(
     empty = [Cell(MISSING, "", "number")] * (1 + len(baselines))
     return [
         Cell(task.name, task.name, "name", task.kind),
-        _count(task.labels_train),
-        _count(row.labels if row is not None else 0),
-        Cell(
-            f"{metric.name} {_arrow(metric)}" if metric else MISSING, metric.name if metric else ""
-        ),
+        _labels(task, row),
+        Cell(MISSING, "") if metric is None else _name(metric),
         *(_values(metric, baselines) if metric else empty),
         *(_verdict(row, key) for key in compared),
         _count(task.best_epoch),
@@ -123,11 +120,25 @@ def _verdict(row: SetRow | None, baseline: str) -> Cell:
     found = row.comparison(baseline) if row is not None else None
     if row is None or found is None:
         return Cell(MISSING, "")
-    size = f"{percent(found.difference)} ({percent(found.low)} to {percent(found.high)})"
     if row.too_few:
         return Cell("too few labels", _sortable(found.difference), "muted", row.too_few)
     style = found.verdict if found.verdict in ("better", "worse") else "muted"
-    return Cell(MARKS[found.verdict], _sortable(found.difference), style, size)
+    difference = percent(found.difference)
+    interval = (
+        f"{difference}, {percent(found.low).rstrip('\N{NO-BREAK SPACE}%')} to {percent(found.high)}"
+    )
+    return Cell(MARKS[found.verdict], _sortable(found.difference), style, interval)
+
+
+def _labels(task: TaskRow, row: SetRow | None) -> Cell:
+    judged = 0 if row is None else row.labels
+    words = f"{task.labels_train:,} training"
+    return Cell(f"{judged:,}", str(judged), "number", words if judged else "")
+
+
+def _name(metric: MetricRow) -> Cell:
+    arrow = "↑" if metric.higher_is_better else "↓"
+    return Cell(f"{metric.name} {arrow}", metric.name, "metric")
 
 
 def _count(value: int) -> Cell:
@@ -136,7 +147,3 @@ def _count(value: int) -> Cell:
 
 def _sortable(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _arrow(metric: MetricRow) -> str:
-    return "↑" if metric.higher_is_better else "↓"

@@ -39,13 +39,13 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A signed share in per cent.
+    r"""A signed share in per cent.
 
     Example:
         >>> percent(0.0314), percent(-0.2), percent(None)
-        ('+3.1 %', '−20.0 %', '–')
+        ('+3.1\xa0%', '−20.0\xa0%', '–')
     """
-    return MISSING if share is None else f"{100 * share:+.1f} %".replace("-", "−")
+    return MISSING if share is None else f"{100 * share:+.1f}\N{NO-BREAK SPACE}%".replace("-", "−")
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
