@@ -114,8 +114,8 @@ def _all_together(row: Together) -> str:
     weighting = "every label" if row.weighting == "labels" else "every task"
     return (
         f"Over all tasks ({weighting} counts the same), against {NAMES[c.baseline]}: {c.verdict}, "
-        f"{_percent(c.difference)} of the mean predictor's loss (90\N{NO-BREAK SPACE}% interval {_percent(c.low)} "
-        f"to {_percent(c.high)})."
+        f"{_percent(c.difference)} of the mean predictor's loss (90\N{NO-BREAK SPACE}% interval "
+        f"{_percent(c.low)} to {_percent(c.high)})."
     )
 
 

@@ -123,10 +123,8 @@ def _verdict(row: SetRow | None, baseline: str) -> Cell:
     if row.too_few:
         return Cell("too few labels", _sortable(found.difference), "muted", row.too_few)
     style = found.verdict if found.verdict in ("better", "worse") else "muted"
-    difference = percent(found.difference)
-    interval = (
-        f"{difference}, {percent(found.low).rstrip('\N{NO-BREAK SPACE}%')} to {percent(found.high)}"
-    )
+    low = percent(found.low).removesuffix("\N{NO-BREAK SPACE}%")
+    interval = f"{percent(found.difference)}, {low} to {percent(found.high)}"
     return Cell(MARKS[found.verdict], _sortable(found.difference), style, interval)
 
 
