@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Self, final
+from typing import final
 
 from torch import Tensor, nn
 
@@ -60,7 +60,7 @@ class MultiTaskModel(nn.Module):
     @classmethod
     def hard(
         cls, backbone: Backbone, tasks: Sequence[Task], *, separate: Collection[str] = ()
-    ) -> Self:
+    ) -> "MultiTaskModel":
         """The model with hard sharing, the usual one.
 
         Args:

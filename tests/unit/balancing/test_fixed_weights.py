@@ -149,3 +149,24 @@ def test_all_four_are_linear_in_the_losses():
         whole = balancer(parts.sum(0), counts=counts)
         pieces = sum(balancer(part, counts=counts) for part in parts)
         assert torch.allclose(whole, pieces)
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        EqualWeights(3),
+        FixedWeights([1, 2, 3]),
+        ScheduledWeights([constant(2.0), constant(), constant()]),
+        PooledLoss(3),
+    ],
+    ids=lambda balancer: type(balancer).__name__,
+)
+def test_the_objective_never_reads_a_value_back(balancer):
+    """Meta tensors have no values: `.item()` or a branch on one would raise."""
+    losses = torch.zeros(3, device="meta", requires_grad=True)
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):
+        losses.sum().item()
+    present = torch.ones(3, dtype=torch.bool, device="meta")
+    counts = torch.ones(3, device="meta")
+    balancer.to("meta")(losses, present, counts).backward()
+    assert losses.grad.device.type == "meta"

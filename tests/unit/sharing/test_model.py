@@ -161,3 +161,13 @@ def test_export(tasks):
     expected = model(inputs).outputs
     for name, tensor in exported(inputs).outputs.items():
         assert torch.allclose(tensor, expected[name], atol=1e-6)
+
+
+def test_the_forward_never_reads_a_value_back(tasks):
+    """Meta tensors have no values: `.item()` or a branch on one would raise."""
+    model = MultiTaskModel.hard(MLP(3, [5, 12], width=8, depth=1), tasks).to("meta")
+    inputs = {
+        "numeric": torch.zeros(4, 3, device="meta"),
+        "categories": torch.zeros(4, 2, dtype=torch.int64, device="meta"),
+    }
+    assert model(inputs).outputs["age"].shape == (4, 2, 1)
