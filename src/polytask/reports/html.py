@@ -53,7 +53,7 @@ def as_script_data(document: Mapping[str, Any]) -> str:
 
     Example:
         >>> as_script_data({"task": "</script>"})
-        '{"task":"\\u003c/script\\\\u003e"}'
+        '{"task":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     for character in "<>&":

@@ -18,7 +18,7 @@ class Cell:
     Args:
         text: What is shown.
         value: What the table is sorted by; empty text: last.
-        style: Class of the cell: ``number``, ``better``, ``worse``, ``best``, or empty.
+        style: Class of the cell: ``number``, ``better``, ``few`` …, or empty.
         detail: A second, smaller line.
     """
 
@@ -121,7 +121,7 @@ def _verdict(row: SetRow | None, baseline: str) -> Cell:
     if row is None or found is None:
         return Cell(MISSING, "")
     if row.too_few:
-        return Cell("too few labels", _sortable(found.difference), "muted", row.too_few)
+        return Cell("too few labels", _sortable(found.difference), "few", row.too_few)
     style = found.verdict if found.verdict in ("better", "worse") else "muted"
     low = percent(found.low).removesuffix("\N{NO-BREAK SPACE}%")
     interval = f"{percent(found.difference)}, {low} to {percent(found.high)}"

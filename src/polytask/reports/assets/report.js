@@ -36,11 +36,12 @@
     });
   }
 
-  // Paper shows everything: folded parts are opened for printing, and charts fit its width.
+  // Paper shows folded parts too, unless they fill pages.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
-    folded.forEach((part) => { part.open = part.id !== "all-metrics"; });
+    folded = [...document.querySelectorAll("details:not([open])")]
+      .filter((part) => part.querySelectorAll("tr").length <= 80);
+    folded.forEach((part) => { part.open = true; });
   });
   window.addEventListener("afterprint", () => folded.forEach((part) => { part.open = false; }));
 })();
