@@ -1,1 +1,1 @@
-"""The command: one file per verb."""
+"""The command: one file per verb. Importing it loads nothing heavy."""

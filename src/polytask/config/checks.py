@@ -6,6 +6,8 @@ from typing import NamedTuple
 from polytask._checks import require
 from polytask.errors import InvalidArgument
 
+from .auto import decide
+from .catalogue import find
 from .run import RunConfig, Section, TargetConfig
 
 
@@ -70,6 +72,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
     Example:
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
     """
+    run = decide(run)
     _check_targets(run)
     balance = run.balance
     if balance.weights and balance.schedule:
@@ -91,6 +94,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         raise InvalidArgument(
             "`optimizer.nesterov` needs momentum, and `optimizer.momentum` is 0; change one."
         )
+    find("balancing", run.balance.name, option="balance")
     _check_balance(run)
     _check_validation(run, valid_file)
 

@@ -112,7 +112,8 @@ class ScheduleConfig(Section):
 class BalanceConfig(Section):
     """``[balance]``: how the tasks share the update."""
 
-    name: str = "equal"
+    name: str = "auto"
+    """``auto``: fixed or scheduled where weights are given, pooled for long tables, else equal."""
     weights: dict[str, NonNegative] = Field(default_factory=dict)
     """Fixed weights by task name; missing names weigh 1."""
     schedule: dict[str, list[tuple[float, NonNegative]]] = Field(default_factory=dict)

@@ -1,0 +1,6 @@
+"""``python -m polytask``."""
+
+from polytask.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""``polytask evaluate``: a trained model on rows with labels."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from polytask.diagnostics import Outputs
+    from polytask.export import Bundle
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of a run, or its model.safetensors.")
+    ],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="CSV, TSV (also .gz) or Parquet file.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure a trained model on a table with labels.
+
+    Each metric stands beside that of predicting the training average.
+    """
+    from polytask.data import read_table
+    from polytask.export import load
+
+    bundle = load(model)
+    data = bundle.run.get("data", {})
+    frame = read_table(table, separator=data.get("separator"), encoding=data.get("encoding"))
+    result = measure(bundle, frame)
+    if as_json:
+        print(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    _show(result, len(frame), table.name)
+
+
+def measure(bundle: "Bundle", frame: "DataFrame") -> list[dict[str, Any]]:
+    """Labels and metrics of every task, in the user's order; model and training average.
+
+    Raises:
+        DataError: If the table lacks a column, or a label column has no label at all.
+    """
+    from polytask.diagnostics import constant_outputs
+    from polytask.diagnostics import evaluate as judge
+    from polytask.errors import DataError
+
+    outputs = _outputs(bundle, frame)
+    own = judge(outputs)
+    if not any(found.labels for found in own):
+        raise DataError("The table has no labels. Use polytask predict for rows without labels.")
+    mean = judge(constant_outputs(outputs, bundle.tasks))
+    directions = [
+        {metric.name: metric.higher_is_better for metric in task.metrics().values()}
+        for task in bundle.tasks
+    ]
+    return [
+        {
+            "task": task.name,
+            "kind": task.spec.kind,
+            "labels": found.labels,
+            "loss": found.loss,
+            "metrics": [
+                {
+                    "name": name,
+                    "higher_is_better": higher[name],
+                    "model": value,
+                    "mean": base.metrics[name],
+                }
+                for name, value in found.metrics.items()
+            ],
+        }
+        for task, found, base, higher in zip(bundle.tasks, own, mean, directions, strict=True)
+    ]
+
+
+def _outputs(bundle: "Bundle", frame: "DataFrame") -> "Outputs":
+    """Raw outputs and labels of every row."""
+    import torch
+
+    from polytask.data import encode_targets, read_weights
+    from polytask.diagnostics import Outputs
+
+    raw = bundle.outputs(frame)
+    targets, masks = encode_targets(frame, bundle.form, bundle.groups)
+    weight = bundle.run.get("data", {}).get("weight")
+    weights = None
+    if weight is not None and weight in frame.columns:
+        weights = torch.from_numpy(read_weights(frame[weight]))
+    return Outputs(
+        bundle.groups,
+        {
+            group.name: torch.stack([raw[task.name] for task in group.tasks], dim=1)
+            for group in bundle.groups
+        },
+        targets,
+        masks,
+        weights,
+    )
+
+
+def _show(result: list[dict[str, Any]], rows: int, name: str) -> None:
+    from rich.text import Text
+
+    from polytask.reports.words import number
+
+    from .console import output, table
+
+    console = output()
+    console.print(f"[bold]{name}[/]  {rows:,} rows")
+    made = table(
+        "task", "labels", "metric", "model", "mean", numbers=("labels", "metric", "model", "mean")
+    )
+    for task in result:
+        for position, metric in enumerate(task["metrics"]):
+            first = position == 0
+            arrow = "↑" if metric["higher_is_better"] else "↓"
+            made.add_row(
+                Text(task["task"] if first else ""),
+                f"{task['labels']:,}" if first else "",
+                Text(f"{metric['name']} {arrow}", style="dim"),
+                Text(number(metric["model"]), style="bold" if first else ""),
+                number(metric["mean"]),
+                end_section=position == len(task["metrics"]) - 1 and len(result) < 1,
+            )
+    console.print(made)
+    console.print(
+        Text("mean: predicting the training average, whatever the inputs are.", style="dim")
+    )

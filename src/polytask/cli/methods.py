@@ -1,0 +1,35 @@
+"""``polytask methods``: everything that can be chosen by name."""
+
+from typing import Annotated
+
+import typer
+
+
+def methods(
+    family: Annotated[
+        str | None,
+        typer.Argument(metavar="[FAMILY]", help="Only this family, such as balancing or task."),
+    ] = None,
+) -> None:
+    """List everything that can be chosen by name."""
+    from rich.text import Text
+
+    from polytask.config.catalogue import FAMILIES
+    from polytask.config.catalogue import methods as listed
+
+    from .console import output, table
+
+    console = output()
+    families = [family] if family is not None else list(FAMILIES)
+    for name in families:
+        found = listed(name)
+        made = table("name", "what it does", title=f"{name}  ")
+        made.title = Text.assemble((name, "bold"), (f"  {FAMILIES[name]}", "dim"))
+        for method in found:
+            facts = [f"costs {method.cost}"] * (method.cost != "none") + [method.reference]
+            what = Text(method.one_line)
+            shown = "; ".join(fact for fact in facts if fact)
+            if shown:
+                what.append(f" {shown}.", style="dim")
+            made.add_row(Text(method.name, no_wrap=True), what)
+        console.print(made)
