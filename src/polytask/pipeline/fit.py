@@ -1,14 +1,15 @@
 """One whole fit: the engine behind the command, the estimator and the studies."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import torch
 
-from polytask._files import make_folder, write_text
+from polytask._files import make_folder
+from polytask.config.auto import decide
 from polytask.config.build import (
     build_backbone,
     build_balance,
@@ -28,17 +29,12 @@ from polytask.training import Callback, History, RandomScope, Trainer
 
 from .identity import run_hash, table_hash
 from .prepare import Prepared, prepare
-from .report import make_report, report_text
+from .report import make_report
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MODEL, RUN, CHECKPOINT, REPORT = (
-    "model.safetensors",
-    "run.toml",
-    "checkpoint.safetensors",
-    "report.json",
-)
+MODEL, RUN, CHECKPOINT = "model.safetensors", "run.toml", "checkpoint.safetensors"
 LAST_GOOD = "last-good.safetensors"
 """The best weights of a run that ended in an error; an earlier model is not overwritten."""
 
@@ -52,13 +48,17 @@ class FitResult:
         bundle: Predicts tables; ``bundle.save(path)`` writes it.
         history: What happened, epoch by epoch.
         report: Metrics, baselines, findings, settings: `polytask.reports` renders it.
-        split: Rows of train, valid and test in the table.
+        prepared: The table as it was split, understood and encoded.
+        run: The effective configuration.
+        seconds: Wall-clock time.
     """
 
     bundle: Bundle
     history: History
     report: RunReport
-    split: Split
+    prepared: Prepared
+    run: RunConfig
+    seconds: float
 
 
 def fit_table(
@@ -72,6 +72,7 @@ def fit_table(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     baselines: bool = True,
+    announce: Callable[[Prepared], None] | None = None,
 ) -> FitResult:
     """Trains one multi-task model on a table.
 
@@ -81,12 +82,13 @@ def fit_table(
         valid: Validation rows; None takes a fraction of `frame`.
         test: Rows that nothing is decided on.
         split: Rows of train, valid and test, decided by the caller.
-        out: Folder for ``model.safetensors``, ``run.toml``, ``report.json`` and
-            ``checkpoint.safetensors``; None writes nothing. Files of an earlier run are replaced
-            when this one has ended well, and not before.
+        out: Folder for ``model.safetensors``, ``run.toml`` and ``checkpoint.safetensors``; None
+            writes nothing. The model of an earlier run is replaced when this one has ended well,
+            and not before.
         resume: Go on from the checkpoint in `out`.
         callbacks: Hooks that watch the training.
         baselines: Whether the report compares with ridge and logistic regression.
+        announce: Called once before training with the table as it was understood.
 
     Raises:
         PolytaskError: One sentence that names the column, target, option or file.
@@ -109,7 +111,10 @@ def fit_table(
     if out is not None:
         make_folder(out)
     started = time.monotonic()
+    run = decide(run)
     prepared = prepare(frame, run, valid=valid, test=test, split=split)
+    if announce is not None:
+        announce(prepared)
     device = choose_device(run.training.device)
     trainer, model = _build(prepared, run, callbacks, out, [frame, valid, test])
     batches = {
@@ -129,14 +134,12 @@ def fit_table(
         _bundle(model, prepared, run).save(out / LAST_GOOD)
         raise type(error)(f"{error} They are in '{out / LAST_GOOD}'.") from error
     bundle = _bundle(model, prepared, run)
-    report = make_report(
-        prepared, run, model, history, seconds=time.monotonic() - started, baselines=baselines
-    )
+    seconds = time.monotonic() - started
+    report = make_report(prepared, run, model, history, seconds=seconds, baselines=baselines)
     if out is not None:
         bundle.save(out / MODEL)
         save_run(out / RUN, run)
-        write_text(out / REPORT, report_text(report))
-    return FitResult(bundle, history, report, prepared.split)
+    return FitResult(bundle, history, report, prepared, run, seconds)
 
 
 def _build(

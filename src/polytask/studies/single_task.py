@@ -1,71 +1,100 @@
 """One network per task, same rows and same settings: what the multi-task model must beat."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from polytask.config.run import RunConfig
-from polytask.data import Split
-from polytask.diagnostics.run_report import MetricRow, RunReport, SetRow
-from polytask.pipeline.fit import fit_table
+from polytask.data import LongForm
+from polytask.diagnostics.run_report import RunReport
+from polytask.errors import Unsupported
+from polytask.export import Bundle
+from polytask.pipeline.fit import FitResult, fit_table
+from polytask.pipeline.report import make_report
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def single_task_runs(
-    frame: "DataFrame",
-    run: RunConfig,
-    split: Split,
-    *,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, RunReport]:
-    """Fits one network for each target of a wide table, on the rows of a multi-task run.
+def fit_single_tasks(
+    frame: "DataFrame", result: FitResult, *, progress: Callable[[str], None] | None = None
+) -> dict[str, Bundle]:
+    """Fits one network for each target of a multi-task run, on the same rows.
 
-    The other targets are neither inputs nor outputs of the network.
+    The other targets are neither inputs nor outputs of the network; everything else is the same:
+    architecture, optimizer, stopping rule, seed.
 
     Args:
         frame: The table of the multi-task run.
-        run: Its settings.
-        split: Its rows.
+        result: What the multi-task run gave.
         progress: Called with each target's name before its fit.
 
-    Returns:
-        Task → report.
+    Raises:
+        Unsupported: For a long table, whose tasks are not columns.
     """
-    reports = {}
+    prepared, run = result.prepared, result.run
+    if isinstance(prepared.form, LongForm):
+        raise Unsupported(
+            "One network per task needs a wide table; the tasks of a long table are rows of one "
+            f"column ({prepared.form.task_column!r})."
+        )
+    bundles = {}
     for target in run.targets:
         if progress is not None:
             progress(target.name)
-        others = {
-            column
-            for other in run.targets
-            if other.name != target.name
-            for column in other.columns or (other.name,)
-        }
-        data = run.data.model_copy(update={"ignore": (*run.data.ignore, *sorted(others))})
-        balance = run.balance.model_copy(update={"name": "equal", "weights": {}, "schedule": {}})
-        alone = run.model_copy(update={"targets": (target,), "data": data, "balance": balance})
-        reports[target.name] = fit_table(frame, alone, split=split, baselines=False).report
-    return reports
+        alone = _alone(run, target.name)
+        split, frames = prepared.split, prepared.frames
+        own = fit_table(
+            frame,
+            alone,
+            valid=frames.get("valid") if not len(split.valid) else None,
+            test=frames.get("test") if not len(split.test) else None,
+            split=split,
+            baselines=False,
+        )
+        bundles[target.name] = own.bundle
+    return bundles
 
 
-def with_single_tasks(report: RunReport, singles: Mapping[str, RunReport]) -> RunReport:
-    """The multi-task report with the metrics of the single-task networks beside its own."""
-    tasks = []
-    for task in report.tasks:
-        if task.name not in singles:
-            tasks.append(task)
-            continue
-        (alone,) = singles[task.name].tasks
-        parts = {part.rows: part for part in alone.sets}
-        tasks.append(replace(task, sets=tuple(_joined(s, parts.get(s.rows)) for s in task.sets)))
-    return replace(report, tasks=tuple(tasks))
+def compare_with_single_tasks(
+    frame: "DataFrame", result: FitResult, *, progress: Callable[[str], None] | None = None
+) -> RunReport:
+    """The report of a multi-task run with one network per task beside it.
+
+    Args:
+        frame: The table of the multi-task run.
+        result: What the multi-task run gave.
+        progress: Called with each target's name before its fit.
+    """
+    bundles = fit_single_tasks(frame, result, progress=progress)
+    outputs: dict[str, dict[str, Tensor]] = {}
+    for part, rows in result.prepared.frames.items():
+        outputs[part] = {name: bundle.outputs(rows)[name] for name, bundle in bundles.items()}
+    return make_report(
+        result.prepared,
+        result.run,
+        result.bundle.members[0],
+        result.history,
+        seconds=result.seconds,
+        baselines=True,
+        title=result.report.title,
+        single=outputs,
+    )
 
 
-def _joined(part: SetRow, alone: SetRow | None) -> SetRow:
-    if alone is None:
-        return part
-    values = {metric.name: metric.model for metric in alone.metrics}
-    metrics: list[MetricRow] = [replace(m, single=values.get(m.name)) for m in part.metrics]
-    return replace(part, metrics=tuple(metrics))
+def _alone(run: RunConfig, name: str) -> RunConfig:
+    """The run with one target; the other targets are ignored columns."""
+    (target,) = [target for target in run.targets if target.name == name]
+    others = {
+        column
+        for other in run.targets
+        if other.name != name
+        for column in other.columns or (other.name,)
+    }
+    data = run.data.model_copy(update={"ignore": (*run.data.ignore, *sorted(others))})
+    balance = run.balance.model_copy(
+        update={"name": "equal", "weights": {}, "schedule": {}, "options": {}}
+    )
+    target = target.model_copy(update={"weight": 1.0})
+    return run.model_copy(update={"targets": (target,), "data": data, "balance": balance})
