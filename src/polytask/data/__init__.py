@@ -6,6 +6,7 @@ from .encode import FeatureEncoder
 from .finding import Finding
 from .findings import find_problems
 from .forms import Form, LongForm, WideForm, form_from_json
+from .loader import LoaderBatches
 from .parse import label_values
 from .read import as_frame, read_table
 from .schema import ColumnKind, ColumnSchema, TableSchema, infer_schema, schema_from_json
@@ -21,6 +22,7 @@ __all__ = [
     "Finding",
     "Form",
     "Inputs",
+    "LoaderBatches",
     "LongForm",
     "ResidentBatches",
     "Split",

@@ -1,6 +1,6 @@
 """Batches of tensors that already lie on the training device: permuted once per epoch, sliced."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -8,7 +8,10 @@ from torch import Tensor
 
 from polytask._checks import at_least
 
-from .batch import Batch, Window
+from .batch import Batch, Inputs, Window
+
+AT_ONCE = 256
+"""Windows that are cut with one call per tensor; a call costs as much as many rows."""
 
 EVALUATION_ROWS = 8192
 """Rows of one batch when nothing is shuffled and no gradient is kept."""
@@ -48,6 +51,7 @@ class ResidentBatches:
     ) -> None:
         at_least("batch_size", batch_size, 1)
         self.table = transform(table, lambda tensor: tensor.to(device))
+        self._full = frozenset(name for name, mask in self.table.masks.items() if mask.all())
         self.batch_size = batch_size
         self.shuffle = shuffle
         self._generator = torch.Generator().manual_seed(seed)
@@ -71,17 +75,16 @@ class ResidentBatches:
         rows = self._permuted() if self.shuffle else self.table
         span = self.batch_size * accumulate
         while self._position < self.num_rows:
-            start, stop = self._position, min(self._position + span, self.num_rows)
-            self._position = stop
-            window = rows_between(rows, start, stop)
-            if accumulate == 1:
-                yield (window,), label_counts(window)
-            else:
-                cuts = range(0, stop - start, self.batch_size)
-                yield (
-                    [rows_between(window, cut, cut + self.batch_size) for cut in cuts],
-                    label_counts(window),
-                )
+            start = self._position
+            stop = min(start + span * AT_ONCE, self.num_rows)
+            windows = _cut(rows_between(rows, start, stop), span, self._full)
+            for place, (batch, counts) in enumerate(windows, start=1):
+                # Moved before the update: whoever takes a state does so after it.
+                self._position = min(start + place * span, stop)
+                if accumulate == 1:
+                    yield (batch,), counts
+                else:
+                    yield _batches(batch, self.batch_size), counts
         self._epoch += 1
         self._position = 0
         self._start = self._generator.get_state()
@@ -89,7 +92,13 @@ class ResidentBatches:
     def _permuted(self) -> Batch:
         order = torch.randperm(self.num_rows, generator=self._generator)
         order = order.to(self.table.rows.device)
-        return transform(self.table, lambda tensor: tensor.index_select(0, order))
+        # A mask without gaps looks the same in any order.
+        full = {name: self.table.masks[name] for name in self._full}
+        rest = {name: mask for name, mask in self.table.masks.items() if name not in full}
+        rows = transform(
+            self.table._replace(masks=rest), lambda tensor: tensor.index_select(0, order)
+        )
+        return rows._replace(masks={n: {**rows.masks, **full}[n] for n in self.table.masks})
 
     def epoch(self) -> Iterator[Batch]:
         """All rows once, in table order, in large batches; moves no state."""
@@ -132,3 +141,59 @@ def label_counts(batch: Batch) -> dict[str, Tensor]:
         return {name: mask.sum(0, dtype=torch.float32) for name, mask in batch.masks.items()}
     weights = batch.row_weights.to(torch.float32)
     return {name: weights @ mask.to(torch.float32) for name, mask in batch.masks.items()}
+
+
+def _cut(
+    rows: Batch, size: int, full: Collection[str]
+) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+    """Consecutive batches of `size` rows with their label counts; the last may be smaller."""
+    batches = _batches(rows, size)
+    counts = _all_counts(rows, size, full)
+    counts += [label_counts(batch) for batch in batches[len(counts) :]]
+    return zip(batches, counts, strict=True)
+
+
+def _batches(rows: Batch, size: int) -> list[Batch]:
+    places = torch.split(rows.rows, size)
+    count = len(places)
+    inputs: Sequence[Inputs] = (
+        torch.split(rows.inputs, size)
+        if isinstance(rows.inputs, Tensor)
+        else _pieces(rows.inputs, size, count)
+    )
+    weights: Sequence[Tensor | None] = (
+        [None] * count if rows.row_weights is None else torch.split(rows.row_weights, size)
+    )
+    targets, masks = _pieces(rows.targets, size, count), _pieces(rows.masks, size, count)
+    return list(map(Batch, inputs, targets, masks, weights, places))
+
+
+def _pieces(tensors: Mapping[str, Tensor], size: int, count: int) -> list[dict[str, Tensor]]:
+    """``{name: tensor}`` → one such mapping per piece."""
+    return _joined({name: torch.split(tensor, size) for name, tensor in tensors.items()}, count)
+
+
+def _joined(pieces: Mapping[str, Sequence[Tensor]], count: int) -> list[dict[str, Tensor]]:
+    if len(pieces) == 1:
+        ((name, own),) = pieces.items()
+        return [{name: piece} for piece in own]
+    return [{name: own[i] for name, own in pieces.items()} for i in range(count)]
+
+
+def _all_counts(rows: Batch, size: int, full: Collection[str]) -> list[dict[str, Tensor]]:
+    """Label counts of all complete pieces, one reduction for all of them.
+
+    With row weights the order of a sum shows in its last bits, and it must not depend on where a
+    resumed epoch starts: then there are none, and every piece is summed alone.
+    """
+    count = len(rows.rows) // size
+    if rows.row_weights is not None or not count:
+        return []
+    sums = {}
+    for name, mask in rows.masks.items():
+        if name in full:
+            sums[name] = mask.new_full((count, *mask.shape[1:]), size, dtype=torch.float32)
+        else:
+            windows = mask[: count * size].reshape(count, size, *mask.shape[1:])
+            sums[name] = windows.sum(1, dtype=torch.float32)
+    return _joined({name: own.unbind() for name, own in sums.items()}, count)
