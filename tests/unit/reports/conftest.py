@@ -106,14 +106,14 @@ def fake_report(
             "compromise between the tasks got better any more.",
         ),
         tasks=tuple(tasks),
-        columns=tuple(
-            ColumnRow(
-                f"s{i}", "numeric", "input", 3 * (i % 2), 140 + i, "robust scale, smooth clip"
-            )
-            for i in range(1, 7)
-        )
-        + (ColumnRow("region", "category", "input", 4, 23, "embedding of width 8", "rare levels"),)
-        + tuple(ColumnRow(name, "numeric", "target", 61, 214, "") for name in names[:4]),
+        columns=(
+            *(
+                ColumnRow(f"s{i}", "numeric", "input", 3 * (i % 2), 140 + i, "robust scale")
+                for i in range(1, 7)
+            ),
+            ColumnRow("region", "category", "input", 4, 23, "embedding of width 8", "rare levels"),
+            *(ColumnRow(name, "numeric", "target", 61, 214, "") for name in names[:4]),
+        ),
         findings=(
             Finding("few-labels", "warning", ("sex",), "'sex' has 41 labels in one class.", ""),
             Finding("constant", "info", ("site",), "'site' is constant and was left out."),
@@ -214,6 +214,24 @@ def history(
 def make_report() -> Callable[..., RunReport]:
     """The factory of invented reports."""
     return fake_report
+
+
+@pytest.fixture(scope="session")
+def school() -> RunReport:
+    """139 tasks, 256 epochs."""
+    return fake_report([f"school {i:03d}" for i in range(1, 140)], epochs=256, title="school.csv")
+
+
+def chart_values(spec: dict, layer: int) -> list[dict]:
+    """The data behind one layer of a chart; Altair stores data sets by name."""
+    data = spec["layer"][layer].get("data", spec.get("data"))
+    return data["values"] if "values" in data else spec["datasets"][data["name"]]
+
+
+@pytest.fixture(scope="session")
+def values() -> Callable[[dict, int], list[dict]]:
+    """The data behind one layer of a chart."""
+    return chart_values
 
 
 @pytest.fixture(scope="session")
