@@ -92,6 +92,16 @@ def test_roles_come_from_one_backward_per_task(tasks, example):
     check_binding(OptimizerSpec(rates={"task:sex": 2.0}).build(list(rows.values())), model)
 
 
+def test_with_one_task_nothing_tells_a_head_from_a_trunk(tasks, example):
+    groups = group_tasks(tasks[1:2])
+    model = adapt(OwnHeads({"sex": 1}), groups, example)
+    rows = infer_roles(model, groups, example)
+    assert {row.role for row in rows} == {Role.BACKBONE}
+    assert {row.name for row in rows if not row.tasks} == {
+        f"module.{layer}.{part}" for layer in ("tower", "unused") for part in ("weight", "bias")
+    }
+
+
 def test_fused_heads_on_top_are_heads(tasks, example):
     groups = group_tasks(tasks)
     model = adapt(features(), groups, example)

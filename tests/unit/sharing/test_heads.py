@@ -111,6 +111,10 @@ def test_the_task_keeps_its_baseline(tasks):
     with torch.no_grad():
         heads.stacks[0].bias.add_(1.0)
     assert torch.equal(tasks[0].baseline(), before)
+    given = torch.ones(2, 1)
+    with torch.no_grad():
+        StackedHead(given, 4).bias.add_(1.0)
+    assert torch.equal(given, torch.ones(2, 1))
 
 
 @pytest.mark.parametrize("sharing", [HardSharing, Columns])

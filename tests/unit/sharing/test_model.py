@@ -116,6 +116,16 @@ def test_tied_parameters_have_one_row(tasks):
     check_binding(OptimizerSpec().build(rows), model)
 
 
+def test_a_tensor_tied_between_two_heads_belongs_to_both_tasks():
+    tasks = [Regression(name).fit(np.arange(4.0)) for name in ("a", "b")]
+    model = MultiTaskModel.hard(MLP(3, width=8, depth=1), tasks, separate=["b"])
+    model.heads.stacks[1].weight = model.heads.stacks[0].weight
+    rows = {row.name: row for row in model.roles()}
+    assert rows["heads.stacks.0.weight"].tasks == {"a", "b"}
+    assert rows["heads.stacks.1.bias"].tasks == {"b"}
+    assert "heads.stacks.1.weight" not in rows
+
+
 def test_an_architecture_that_forgets_a_parameter_is_found(tasks):
     class Forgetful(SharingArchitecture):
         def __init__(self):
