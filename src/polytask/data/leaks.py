@@ -54,7 +54,9 @@ def find_leaks(
     findings = []
     if targets and features:
         relations = find_relations(_matrix(targets), _matrix(features), seed=seed)
-        findings = [_linear(relation, targets, features) for relation in relations]
+        # Several indicators of one category are one fact.
+        told_once = {f.columns: f for f in (_linear(r, targets, features) for r in relations[::-1])}
+        findings = list(told_once.values())[::-1]
     told = {name for finding in findings for name in finding.columns}
     for spec, values in _labels(frame, form):
         blocks = values.T if values.ndim == 2 else [values]

@@ -20,8 +20,8 @@ from .batches import label_counts, transform
 
 FORM = (
     "An item must be (inputs, targets) or (inputs, targets, masks): inputs a tensor or a "
-    "dictionary of tensors, targets a dictionary {task: value} in the user's units with NaN for a missing "
-    "one, masks a dictionary {task: True where there is a label}."
+    "dictionary of tensors, targets a dictionary {task: value} in the user's units with NaN for a "
+    "missing one, masks a dictionary {task: True where there is a label}."
 )
 
 

@@ -328,9 +328,9 @@ def _plain(column: Series) -> Series:
 
 
 def _written(value: object) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def _canonical(text: str) -> str:

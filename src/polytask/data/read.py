@@ -196,8 +196,8 @@ def _check_separator(path: Path, names: list[str], separator: str) -> None:
     for other, spelled in ((";", ";"), ("\t", "\\t"), ("|", "|"), (",", ",")):
         if other != separator and other in names[0]:
             raise DataError(
-                f"{path} has one column only, and its name contains {spelled!r}: the cells are "
-                f"separated by that character. Use `--set data.separator={spelled!r}`."
+                f"{path} has one column only, and its name contains '{spelled}': the cells are "
+                f"separated by that character. Use `--set data.separator='{spelled}'`."
             )
 
 

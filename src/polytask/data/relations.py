@@ -23,6 +23,7 @@ VARYING_ROWS = 5
 FEW_GAPS = 0.2
 MAX_STEPS = 6
 MAX_COMBINED = 5
+MAX_IN_PAIRS = 1500
 MAX_LEAST_SQUARES = 400
 ZERO = 1e-5
 """Coefficients below this share of the largest, in units of deviation, are zero."""
@@ -57,7 +58,7 @@ def find_relations(targets: Floats, features: Floats, *, seed: int = 0) -> list[
     1. each feature against each target, on the rows that have both;
     2. each feature against all targets together (casual + registered = count);
     3. all features against the best combination of targets (smallest canonical residual), or with
-       many columns a forward selection of a few.
+       many columns every pair of features, and a forward selection of a few.
 
     Args:
         targets: ``[rows, targets]``, NaN for gaps.
@@ -101,6 +102,7 @@ class _Search:
 
     def relation(self, ts: Sequence[int], xs: Sequence[int]) -> Relation | None:
         """The relation between exactly these columns, if it is exact on the second half."""
+        xs = sorted(xs)
         t, x = self.scaled_targets[:, ts], self.scaled_features[:, xs]
         known = _complete(t) & _complete(x)
         first, second = (half[known[half]] for half in self.halves)
@@ -201,7 +203,7 @@ def _combined(search: _Search, ts: Sequence[int], xs: Sequence[int]) -> Relation
     x = np.nan_to_num(x)  # the mean of a standardised column
     t = search.scaled_targets[:, ts]
     if len(xs) > MAX_LEAST_SQUARES or len(xs) + len(ts) > 0.7 * len(first):
-        return _forward(search, ts, xs, x, first)
+        return _two(search, ts, xs, x, first) or _forward(search, ts, xs, x, first)
     weights, constant = _fit(x[first], t[first])
     residual = t[second] - x[second] @ weights - constant
     mixture = _best_mixture(residual, t[second] - t[second].mean(0))
@@ -228,6 +230,32 @@ def _best_mixture(residual: Floats, centered: Floats) -> Floats | None:
     if shares[0] > SUSPICIOUS:
         return None
     return np.asarray(whiten @ directions[:, 0])
+
+
+def _two(
+    search: _Search, ts: Sequence[int], xs: Sequence[int], x: Floats, first: Ints
+) -> Relation | None:
+    r"""A target from two features, every pair tried.
+
+    With correlations a, b of the two with the target and c between them, the pair explains
+    :math:`(a^2 + b^2 - 2abc) / (1 - c^2)` of it. A forward selection misses pairs of which one
+    feature alone is not correlated with the target.
+    """
+    if len(xs) > MAX_IN_PAIRS:
+        return None
+    columns = _standardised(x[first])
+    between = columns.T @ columns / len(first)
+    for own in ts:
+        target = _standardised(search.scaled_targets[first][:, [own]])[:, 0]
+        single = columns.T @ target / len(first)
+        both = single[:, None] ** 2 + single**2 - 2 * np.outer(single, single) * between
+        rest = 1 - between**2
+        share = np.divide(both, rest, out=np.zeros_like(both), where=rest > 1e-6)
+        for i, j in np.argwhere(np.triu(share, 1) > 1 - SUSPICIOUS)[:10]:
+            relation = search.relation([own], [xs[i], xs[j]])
+            if relation is not None:
+                return relation
+    return None
 
 
 def _forward(
