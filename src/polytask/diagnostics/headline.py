@@ -51,7 +51,7 @@ def write_headline(
         for sentence in (
             *lost,
             *scores,
-            *(_all_together(row) for row in overall if len(tasks) > 1),
+            _all_together(overall) if len(tasks) > 1 else "",
             _too_few(tasks, judged_on),
             _without_linear(tasks, judged_on),
             _rows(judged_on, num_rows),
@@ -109,13 +109,18 @@ def _score(tasks: Sequence[TaskRow], rows: str, baseline: str) -> str:
     )
 
 
-def _all_together(row: Together) -> str:
-    c = row.comparison
-    weighting = "every label" if row.weighting == "labels" else "every task"
+def _all_together(overall: Sequence[Together]) -> str:
+    if not overall:
+        return ""
+    weighting = "every label" if overall[0].weighting == "labels" else "every task"
+    parts = [
+        f"{_percent(c.difference)} against {NAMES[c.baseline]} (90\N{NO-BREAK SPACE}% interval "
+        f"{_percent(c.low)} to {_percent(c.high)})"
+        for c in (row.comparison for row in overall)
+    ]
     return (
-        f"Over all tasks ({weighting} counts the same), against {NAMES[c.baseline]}: {c.verdict}, "
-        f"{_percent(c.difference)} of the mean predictor's loss (90\N{NO-BREAK SPACE}% interval "
-        f"{_percent(c.low)} to {_percent(c.high)})."
+        f"Over all tasks ({weighting} counts the same), in shares of the mean predictor's loss: "
+        f"{', '.join(parts)}; plus is better."
     )
 
 

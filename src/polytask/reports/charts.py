@@ -34,8 +34,8 @@ CONFIG: Spec = {
     "axisY": {"domain": False, "ticks": False, "tickCount": 4},
 }
 ROW_HEIGHT = 26
-FURTHEST = -1.5
-"""Intervals are drawn down to here; below, only the table tells."""
+FURTHEST = 1.5
+"""Intervals are drawn up to here on both sides; beyond, only the table tells."""
 
 
 def curve(report: RunReport, index: int) -> Spec | None:
@@ -108,8 +108,8 @@ def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec 
     ]
     if not points:
         return None
-    low = max(FURTHEST, min(point["low"] for point in points))
-    high = max(point["high"] for point in points)
+    low = max(-FURTHEST, min(point["low"] for point in points))
+    high = min(FURTHEST, max(point["high"] for point in points))
     pad = 0.06 * (max(high, 0.0) - min(low, 0.0) or 1.0)
     domain = [min(low, 0.0) - pad, max(high, 0.0) + pad]
     x = alt.X(

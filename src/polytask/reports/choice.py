@@ -22,24 +22,35 @@ def choose_tasks(report: RunReport, limit: int = MAX_TASKS) -> tuple[list[int], 
     """Positions of the tasks to draw, in the user's order, and how they were chosen, in words.
 
     Up to `limit` tasks are all drawn; of more, the half of `limit` that is furthest behind and the
-    half that is furthest ahead of the baseline.
+    half that is furthest ahead of the baseline. Tasks with too few labels for a verdict are left
+    to the table unless too few others remain.
     """
-    if len(report.tasks) <= limit:
-        return list(range(len(report.tasks))), ""
+    total = len(report.tasks)
+    if total <= limit:
+        return list(range(total)), ""
     comparisons = [main_comparison(report, task) for task in report.tasks]
     compared = {i: c.difference for i, c in enumerate(comparisons) if c is not None}
     if len(compared) < limit:
-        return list(range(limit)), (
-            f"Drawn: the first {limit} of {len(report.tasks)} tasks. All are in the table."
-        )
+        first = f"Drawn: the first {limit} of {total} tasks. All are in the table."
+        return list(range(limit)), first
+    judged = {i: difference for i, difference in compared.items() if _judged(report, i)}
+    which = f"{limit} of {total} tasks"
+    if limit <= len(judged) < len(compared):
+        compared = judged
+        which = f"{which}; of the {len(judged)} with enough labels for a verdict"
     ranked = sorted(compared, key=compared.__getitem__)
     half = limit // 2
     names = {c.baseline for c in comparisons if c is not None}
     against = BASELINES["linear" if "linear" in names else "mean"]
     return sorted({*ranked[:half], *ranked[-(limit - half) :]}), (
-        f"Drawn: {limit} of {len(report.tasks)} tasks, the {half} furthest behind and the "
-        f"{limit - half} furthest ahead of {against}. All are in the table."
+        f"Drawn: {which}, the {half} furthest behind and the {limit - half} furthest ahead of "
+        f"{against}. All are in the table."
     )
+
+
+def _judged(report: RunReport, index: int) -> bool:
+    row = report.tasks[index].on(report.judged_on)
+    return row is not None and not row.too_few
 
 
 def thin_epochs(epochs: Sequence[int], keep: Collection[int], limit: int = MAX_POINTS) -> list[int]:

@@ -123,9 +123,14 @@ def _verdict(row: SetRow | None, baseline: str) -> Cell:
     if row.too_few:
         return Cell("too few labels", _sortable(found.difference), "few", row.too_few)
     style = found.verdict if found.verdict in ("better", "worse") else "muted"
+    sign, word = MARKS[found.verdict]
     low = percent(found.low).removesuffix("\N{NO-BREAK SPACE}%")
-    interval = f"{percent(found.difference)}, {low} to {percent(found.high)}"
-    return Cell(MARKS[found.verdict], _sortable(found.difference), style, interval)
+    return Cell(
+        f"{sign} {percent(found.difference)} {word}",
+        _sortable(found.difference),
+        style,
+        f"{low} to {percent(found.high)}",
+    )
 
 
 def _labels(task: TaskRow, row: SetRow | None) -> Cell:

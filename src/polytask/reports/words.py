@@ -5,10 +5,11 @@ from typing import Any
 
 MISSING = "–"
 MARKS = {
-    "better": "▲ better",
-    "worse": "▼ worse",
-    "no clear difference": "○ no clear difference",
+    "better": ("▲", "better"),
+    "worse": ("▼", "worse"),
+    "no clear difference": ("○", "unclear"),
 }
+"""Verdict → (sign, one word)."""
 BASELINES = {
     "linear": "a linear model",
     "single": "one network per task",

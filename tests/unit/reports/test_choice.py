@@ -35,12 +35,26 @@ def test_of_many_tasks_the_extremes_are_drawn(school):
     assert len(chosen) == 12
     assert chosen == sorted(chosen)
     found = [main_comparison(school, task).difference for task in school.tasks]
-    ranked = sorted(range(139), key=found.__getitem__)
+    judged = [i for i, task in enumerate(school.tasks) if not task.on("valid").too_few]
+    assert len(judged) == 138
+    ranked = sorted(judged, key=found.__getitem__)
     assert set(chosen) == {*ranked[:6], *ranked[-6:]}
     assert words == (
-        "Drawn: 12 of 139 tasks, the 6 furthest behind and the 6 furthest ahead of a linear model. "
-        "All are in the table."
+        "Drawn: 12 of 139 tasks; of the 138 with enough labels for a verdict, the 6 furthest "
+        "behind and the 6 furthest ahead of a linear model. All are in the table."
     )
+
+
+def test_tasks_with_too_few_labels_are_drawn_only_if_no_others_are_left(school):
+    def starved(count):
+        few = tuple(
+            replace(task, sets=tuple(replace(row, too_few="few") for row in task.sets))
+            for task in school.tasks[:count]
+        )
+        return replace(school, tasks=(*few, *school.tasks[count:]))
+
+    assert set(choose_tasks(starved(127))[0]) == set(range(127, 139))
+    assert set(choose_tasks(starved(139))[0]) & set(range(127))
 
 
 def test_without_comparisons_the_first_tasks_are_drawn(school):

@@ -138,7 +138,7 @@ def test_at_most_twelve_tasks_are_drawn_and_all_are_in_the_table(large, school):
     assert page.rows["results-table"] == 1 + 139
     for task in school.tasks:
         assert task.name in page.text
-    assert "12 of 139 tasks" in page.text
+    assert "Drawn: 12 of 139 tasks" in page.text
 
 
 def test_curves_have_at_most_200_points_each(large, values):
@@ -175,8 +175,8 @@ def test_charts_have_no_colour_that_dark_mode_could_not_change(four):
 def test_verdicts_do_not_rest_on_colour_alone(four):
     cells = [a["class"] for t, a in four.tags if t == "td" and "class" in a]
     assert "better" in cells
-    assert "▲ better" in four.text
-    assert "○ no clear difference" in four.text
+    assert re.search(r"▲ \+[0-9.]+\N{NO-BREAK SPACE}% better", four.text)
+    assert re.search(r"○ −[0-9.]+\N{NO-BREAK SPACE}% unclear", four.text)
 
 
 def test_the_first_sentence_stands_first(make_report):
