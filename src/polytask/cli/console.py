@@ -1,6 +1,8 @@
 """The two consoles, and the look of every table."""
 
+import os
 import sys
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,34 +24,45 @@ def errors() -> Console:
 
 
 def _console(terminal: bool, *, stderr: bool) -> Console:
-    import os
-
     width = None if terminal or "COLUMNS" in os.environ else PLAIN_WIDTH
     return Console(stderr=stderr, highlight=False, width=width)
 
 
-def table(*columns: str, numbers: tuple[str, ...] = (), title: str = "") -> Table:
+def table(*columns: str, numbers: Sequence[str] = (), rest: str = "", wrap: bool = False) -> Table:
     """An empty table in the house's look.
 
     Args:
         columns: Headings.
-        numbers: Headings whose cells are aligned to the right and never broken.
-        title: A line above it.
+        numbers: Headings whose cells are aligned to the right.
+        rest: Heading of the column that takes the rest of the line.
+        wrap: Whether its cells go on in the next line; else they are cut where the line ends.
     """
     made = Table(
         box=SIMPLE_HEAD,
-        title=title or None,
         title_justify="left",
         title_style="bold",
         header_style="bold",
+        show_edge=False,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
+        expand=bool(rest),
     )
     for column in columns:
         made.add_column(
             column,
             justify="right" if column in numbers else "left",
-            no_wrap=column in numbers,
-            overflow="fold",
+            no_wrap=column != rest or not wrap,
+            overflow="fold" if wrap else "ellipsis",
+            ratio=1 if column == rest else None,
         )
     return made
+
+
+def short(text: str, width: int = 28) -> str:
+    """A name that leaves room for the other columns.
+
+    Example:
+        >>> short("a name that is far too long", 12)
+        'a name that…'
+    """
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from polytask.diagnostics import RunReport
-
 TABLE = "patients.csv"
 SEED = 0
 TARGETS = ("progression", "blood_pressure", "glucose", "sex:binary")
@@ -28,7 +26,7 @@ def demo(
     """
     from polytask._files import make_folder
     from polytask.data import read_table
-    from polytask.studies import single_task_runs, with_single_tasks
+    from polytask.studies import compare_with_single_tasks
 
     from .arguments import Typed, merge
     from .console import errors, output
@@ -46,14 +44,9 @@ def demo(
     frame = read_table(path)
     result = train(frame, run, name=TABLE, out=out, console=console, progress_console=progress)
     with progress.status("One network per target, for comparison …") as status:
-        singles = single_task_runs(
-            frame,
-            run,
-            result.split,
-            progress=lambda name: status.update(f"One network for {name} alone …"),
+        report = compare_with_single_tasks(
+            frame, result, progress=lambda name: status.update(f"One network for {name} alone …")
         )
-    report = with_single_tasks(result.report, singles)
-    report = replace(report, headline=(*_against_single(report), *report.headline))
     finish(replace(result, report=report), out, console, path)
 
 
@@ -79,23 +72,3 @@ def diabetes(missing: float = MISSING_SHARE, seed: int = SEED) -> "DataFrame":
 
 def _flags(flag: str, values: tuple[str, ...]) -> list[str]:
     return [word for value in values for word in (flag, value)]
-
-
-def _against_single(report: "RunReport") -> tuple[str, ...]:
-    """Where one network per task has the better figure, in one sentence."""
-    pairs = [
-        (task.name, metric.model, metric.single, metric.higher_is_better)
-        for task in report.tasks
-        if (part := task.on(report.judged_on)) is not None
-        for metric in part.metrics[:1]
-    ]
-    known = [(n, m, s, h) for n, m, s, h in pairs if m is not None and s is not None]
-    if not known:
-        return ()
-    lost = [name for name, model, single, higher in known if (single > model) == higher]
-    if not lost:
-        return (f"Against one network per task: the better figure on all {len(known)} tasks.",)
-    return (
-        f"One network per task has the better figure on {len(lost)} of {len(known)} tasks "
-        f"({', '.join(lost)}); this model on the others.",
-    )

@@ -108,10 +108,10 @@ def _show(result: list[dict[str, Any]], rows: int, name: str) -> None:
 
     from polytask.reports.words import number
 
-    from .console import output, table
+    from .console import output, short, table
 
     console = output()
-    console.print(f"[bold]{name}[/]  {rows:,} rows")
+    console.print(Text.assemble((name, "bold"), f"  {rows:,} rows"))
     made = table(
         "task", "labels", "metric", "model", "mean", numbers=("labels", "metric", "model", "mean")
     )
@@ -120,12 +120,11 @@ def _show(result: list[dict[str, Any]], rows: int, name: str) -> None:
             first = position == 0
             arrow = "↑" if metric["higher_is_better"] else "↓"
             made.add_row(
-                Text(task["task"] if first else ""),
+                Text(short(task["task"]) if first else ""),
                 f"{task['labels']:,}" if first else "",
                 Text(f"{metric['name']} {arrow}", style="dim"),
                 Text(number(metric["model"]), style="bold" if first else ""),
                 number(metric["mean"]),
-                end_section=position == len(task["metrics"]) - 1 and len(result) < 1,
             )
     console.print(made)
     console.print(

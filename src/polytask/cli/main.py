@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -109,8 +109,16 @@ def _usage(error: typer.BadParameter) -> str:
     return f"{message.rstrip('.')}. See {command} --help."
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Our own warnings as a sentence; those of others are for developers."""
+    del filename, lineno, file, line
     if issubclass(category, PolytaskWarning):
         from rich.markup import escape
 

@@ -23,8 +23,8 @@ def methods(
     families = [family] if family is not None else list(FAMILIES)
     for name in families:
         found = listed(name)
-        made = table("name", "what it does", title=f"{name}  ")
-        made.title = Text.assemble((name, "bold"), (f"  {FAMILIES[name]}", "dim"))
+        made = table("name", "what it does", rest="what it does", wrap=True)
+        console.print(Text.assemble((name, "bold"), (f"  {FAMILIES[name]}", "dim")))
         for method in found:
             facts = [f"costs {method.cost}"] * (method.cost != "none") + [method.reference]
             what = Text(method.one_line)
@@ -33,3 +33,4 @@ def methods(
                 what.append(f" {shown}.", style="dim")
             made.add_row(Text(method.name, no_wrap=True), what)
         console.print(made)
+        console.print()

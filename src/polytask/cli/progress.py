@@ -13,7 +13,7 @@ from rich.text import Text
 from polytask.reports.words import number
 from polytask.training import Callback, EpochView, History, StepView
 
-from .console import table
+from .console import short, table
 
 SHOWN_TASKS = 8
 REFRESH = 0.2
@@ -91,7 +91,7 @@ class Progress(Callback):
             ProgressBar(self.at.epochs, done, width=24),
         ]
         if self.view is not None:
-            words += [f"kept {self.view.best_epoch}", self._patience(self.view)]
+            words += [f"best {self.view.best_epoch}", self._patience(self.view)]
         words.append(Text(_clock(time.monotonic() - self.started), style="dim"))
         head.add_row(*words)
         return Group(head, self._losses()) if self.view is not None else head
@@ -118,7 +118,7 @@ class Progress(Callback):
             share = f"{valid / base:.0%}" if valid is not None and base else ""
             best = history.best_epochs[index] if history.best_epochs else 0
             made.add_row(
-                Text(name, overflow="ellipsis", no_wrap=True),
+                Text(short(name)),
                 number(record.train[index]),
                 number(valid),
                 share,

@@ -8,25 +8,26 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from polytask.reports.words import number
+from polytask.reports.words import number, percent
 
-from .console import table
+from .console import short, table
 
 if TYPE_CHECKING:
     from polytask.data import Finding
-    from polytask.diagnostics import MetricRow, RunReport, TaskRow
+    from polytask.diagnostics import Comparison, MetricRow, RunReport, TaskRow
     from polytask.pipeline import Prepared
+    from polytask.tasks import Task
 
 SHOWN_COLUMNS = 16
 SHOWN_FINDINGS = 8
 SHOWN_TASKS = 12
 _SIGNS = {"danger": "[bold red]!![/]", "warning": "[yellow]![/]", "info": "[dim]·[/]"}
 _VERDICTS = {
-    "better": Text("▲ better", style="green"),
-    "worse": Text("▼ worse", style="red"),
-    "no clear difference": Text("○ even", style="dim"),
-    "": Text("–", style="dim"),
+    "better": ("▲", "green"),
+    "worse": ("▼", "red"),
+    "no clear difference": ("○", ""),
 }
+"""Verdict → (sign, style)."""
 
 
 def show_prepared(console: Console, prepared: "Prepared", name: str) -> None:
@@ -61,40 +62,72 @@ def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
 
 
 def show_result(console: Console, report: "RunReport") -> None:
-    """The headline and one line per task."""
+    """The honest first sentence, one line per task, and what the figures stand on."""
     first, *rest = report.headline or ("",)
     lost = "is better than this model" in first
     console.print(Text(first, style="bold yellow" if lost else "bold"))
-    for line in rest:
-        console.print(Text(line))
+    console.print()
     console.print(result_table(report))
+    # Counts and overall intervals per baseline are in the table already.
+    notes = [line for line in rest if not line.startswith(("Against ", "Over all tasks ("))]
+    for note in notes:
+        console.print(Text(note))
+    console.print()
 
 
 def result_table(report: "RunReport") -> RenderableType:
-    """Primary metric per task, model beside its baselines."""
+    """Primary metric per task, model beside its baselines, and the differences in loss."""
     chosen = _notable(report)
     rows = [(task, task.on(report.judged_on)) for task in chosen]
     metrics = [(task, part, part.metrics[0]) for task, part in rows if part and part.metrics]
-    single = any(metric.single is not None for _, _, metric in metrics)
-    linear = any(metric.linear is not None for _, _, metric in metrics)
-    headings = ["model", *["linear"] * linear, *["single"] * single, "mean"]
-    made = table(
-        "task", "metric", *headings, *["against linear"] * linear, numbers=(*headings, "metric")
-    )
+    rivals = [
+        *["linear"] * any(metric.linear is not None for _, _, metric in metrics),
+        *["single"] * any(metric.single is not None for _, _, metric in metrics),
+    ]
+    headings = ["model", *rivals, "mean"]
+    verdicts = [f"vs {rival}" for rival in rivals]
+    made = table("task", "metric", *headings, *verdicts, numbers=[*headings, *verdicts])
     for task, part, metric in metrics:
-        values = [metric.model, *[metric.linear] * linear, *[metric.single] * single, metric.mean]
+        found = {"linear": metric.linear, "single": metric.single}
+        values = [metric.model, *[found[rival] for rival in rivals], metric.mean]
         made.add_row(
-            Text(task.name),
+            Text(short(task.name)),
             _direction(metric),
             *_marked(values, metric.higher_is_better),
-            *[_VERDICTS[part.verdict("linear")]] * linear,
+            *[_difference(part.comparison(rival), bool(part.too_few)) for rival in rivals],
         )
-    notes = []
-    if len(report.tasks) > len(chosen):
-        notes.append(f"… {len(report.tasks) - len(chosen)} more tasks in the report.")
-    if single:
+    overall = {
+        row.comparison.baseline: row.comparison
+        for row in report.together
+        if row.rows == report.judged_on
+    }
+    if len(report.tasks) > 1 and any(rival in overall for rival in rivals):
+        made.add_section()
+        made.add_row(
+            Text("all tasks"),
+            *[""] * (1 + len(headings)),
+            *[_difference(overall.get(rival), False) for rival in rivals],
+        )
+    notes = [f"… {len(report.tasks) - len(chosen)} more tasks in the report."]
+    notes = notes * (len(report.tasks) > len(chosen))
+    if rivals:
+        notes.append(
+            "vs: difference in loss, in % of the mean predictor's: ▲ this model is better, "
+            "▼ worse, ○ not clear."
+        )
+    if "single" in rivals:
         notes.append("single: one network for each task alone, same rows and settings.")
-    return Group(made, *[Text(note, style="dim") for note in notes])
+    return Group(made, "", *[Text(note, style="dim") for note in notes])
+
+
+def _difference(comparison: "Comparison | None", too_few: bool) -> Text:
+    """A verdict with its size; without a verdict where labels are too few."""
+    if comparison is None:
+        return Text("–", style="dim")
+    if too_few:
+        return Text("few labels", style="dim")
+    sign, style = _VERDICTS[comparison.verdict]
+    return Text(f"{sign} {percent(comparison.difference)}", style=style)
 
 
 def _notable(report: "RunReport") -> "list[TaskRow]":
@@ -128,12 +161,19 @@ def _marked(values: Sequence[float | None], higher: bool) -> list[Text]:
 
 def _columns(prepared: "Prepared") -> RenderableType:
     encoded = {column.name for column in prepared.encoder.columns}
+    tasks: dict[str, list[Task]] = {}
+    for task in prepared.tasks:
+        for name in task.spec.source_columns:
+            tasks.setdefault(name, []).append(task)
+    order = list(tasks)  # targets stand in the user's order
     ranked = sorted(
         prepared.schema.columns,
-        key=lambda column: (_rank(prepared, column.name),),
+        key=lambda column: (
+            _rank(prepared, column.name),
+            order.index(column.name) if column.name in order else 0,
+        ),
     )
-    made = table("column", "kind", "use", "missing", "how", numbers=("missing",))
-    kinds = {name: task.spec.kind for task in prepared.tasks for name in task.spec.source_columns}
+    made = table("column", "kind", "use", "missing", "how", numbers=["missing"], rest="how")
     for column in ranked[:SHOWN_COLUMNS]:
         use = prepared.uses.uses[column.name]
         how = ""
@@ -141,17 +181,19 @@ def _columns(prepared: "Prepared") -> RenderableType:
             how = prepared.encoder.describe(column.name)
         elif use == "input":
             use, how = "ignored", column.reason
-        kind = kinds.get(column.name, str(column.kind)) if use == "target" else str(column.kind)
+        elif use == "target" and column.name in tasks:
+            same = tasks[column.name]
+            how = same[0].describe() if len(same) == 1 else f"{len(same)} tasks"
         made.add_row(
-            Text(column.name),
-            kind,
+            Text(short(column.name)),
+            str(column.kind),
             Text(use, style="bold" if use == "target" else "dim" if use == "ignored" else ""),
             f"{column.missing:,}" if column.missing else "",
             Text(how, style="dim"),
         )
     rest = len(prepared.schema.columns) - SHOWN_COLUMNS
     more = [Text(f"… {rest} more columns in the report.", style="dim")] if rest > 0 else []
-    return Group(made, *more)
+    return Group(made, *more, "")
 
 
 def _rank(prepared: "Prepared", name: str) -> int:

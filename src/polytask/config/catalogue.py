@@ -76,7 +76,7 @@ METHODS: tuple[Method, ...] = (
         "equal",
         "balancing",
         "polytask.balancing:EqualWeights",
-        "The mean of the losses of the tasks that have labels: the default.",
+        "The mean of the losses of the tasks that have labels: the default for wide tables.",
     ),
     Method(
         "fixed",
@@ -94,7 +94,7 @@ METHODS: tuple[Method, ...] = (
         "pooled",
         "balancing",
         "polytask.balancing:PooledLoss",
-        "Every label counts the same: tasks weigh by their labels in the update.",
+        "Tasks weigh by their labels in the update: the default for long tables.",
     ),
     Method(
         "mlp",

@@ -101,6 +101,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
 
 def applicable(run: RunConfig) -> dict[str, dict[str, bool]]:
     """Which conditional options have a meaning in this run: section → key → bool."""
+    run = decide(run)
     table: dict[str, dict[str, bool]] = {}
     for condition in CONDITIONS:
         table.setdefault(condition.section, {})[condition.key] = condition.applies(run)

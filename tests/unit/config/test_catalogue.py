@@ -1,0 +1,72 @@
+"""The catalogue tells the truth about the code, and nothing that exists is missing from it."""
+
+import subprocess
+import sys
+from typing import Literal, get_args, get_origin
+
+import pytest
+
+from polytask import balancing, tasks
+from polytask.balancing import LossBalancer
+from polytask.config import FAMILIES, METHODS, find, methods, resolve
+from polytask.config.run import ModelConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from polytask.errors import UnknownName
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.family}:{m.name}")
+def test_every_entry_exists(method):
+    assert callable(resolve(method.family, method.name))
+    assert method.one_line.endswith(".")
+    assert method.family in FAMILIES
+
+
+def test_names_are_unique_within_a_family():
+    names = [(method.family, method.name) for method in METHODS]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("family", "section", "field"),
+    [
+        ("backbone", ModelConfig, "backbone"),
+        ("optimizer", OptimizerConfig, "name"),
+        ("schedule", ScheduleConfig, "name"),
+        ("stopping", TrainingConfig, "stopping"),
+    ],
+)
+def test_the_run_file_offers_the_same_names(family, section, field):
+    annotation = section.model_fields[field].annotation
+    assert get_origin(annotation) is Literal
+    assert list(get_args(annotation)) == [method.name for method in methods(family)]
+
+
+def test_every_kind_of_target_is_listed():
+    assert [method.name for method in methods("task")] == list(tasks.SPECS)
+    for method in methods("task"):
+        assert resolve("task", method.name) is tasks.SPECS[method.name]
+
+
+def test_every_balancer_is_listed():
+    built = {getattr(balancing, name) for name in balancing.__all__}
+    concrete = {cls for cls in built if issubclass(cls, LossBalancer) and cls is not LossBalancer}
+    assert {resolve("balancing", method.name) for method in methods("balancing")} == concrete
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(
+        UnknownName, match=r"`balance` 'poled' does not exist. Did you mean 'pooled'"
+    ):
+        find("balancing", "poled", option="balance")
+    with pytest.raises(
+        UnknownName, match=r"`family` 'balance' does not exist. Did you mean 'balanc"
+    ):
+        methods("balance")
+
+
+def test_listing_loads_nothing():
+    code = (
+        "import sys; from polytask.config import methods; methods(); "
+        "print(*{'torch', 'pydantic', 'numpy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,88 @@
+"""Options that contradict each other are refused in one sentence."""
+
+import pytest
+
+from polytask.config import check_run, run_from_document
+from polytask.config.run import RunConfig
+from polytask.errors import InvalidArgument, UnknownName
+
+TARGETS = [{"name": "sex"}, {"name": "age"}]
+
+CONTRADICTIONS = [
+    ({"optimizer": {"nesterov": True}}, "`optimizer.nesterov` has no effect here: it needs"),
+    ({"optimizer": {"name": "adam", "momentum": 0.9}}, "`optimizer.momentum` has no effect"),
+    ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "`optimizer.betas` has no effect"),
+    ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0.0}}, "needs momentum"),
+    ({"schedule": {"patience": 3}}, "`schedule.patience` has no effect here: it needs"),
+    ({"schedule": {"name": "cosine", "factor": 0.5}}, "`schedule.factor` has no effect"),
+    ({"training": {"stopping": "none", "patience": 3}}, "`training.patience` has no effect"),
+    ({"balance": {"name": "equal", "weights": {"sex": 2.0}}}, 'needs balance.name="fixed"'),
+    (
+        {"balance": {"name": "pooled", "schedule": {"sex": [[0, 1.0]]}}},
+        'needs balance.name="scheduled"',
+    ),
+    ({"balance": {"name": "scheduled"}}, "must name at least one task for scheduled weights"),
+    (
+        {"balance": {"weights": {"sex": 1.0}, "schedule": {"sex": [[0, 1.0]]}}},
+        "both set the task weights; keep one",
+    ),
+    ({"data": {"split": "part"}, "split": {"valid": 0.3}}, "it needs no data.split column"),
+    ({"data": {"time": "day"}, "split": {"stratify": True}}, "it needs a random split"),
+    ({"schedule": {"name": "plateau"}, "split": {"valid": 0.0}}, "watches validation rows"),
+    ({"targets": [{"name": "a", "delta": 2.0}]}, "`delta` of target 'a' has no effect"),
+    (
+        {"targets": [{"name": "a", "weight": 2.0}], "balance": {"name": "pooled"}},
+        "`weight` of target 'a' has no effect",
+    ),
+    ({"targets": [{"name": "a", "kind": "multilabel"}]}, "is multilabel and names no columns"),
+    (
+        {"targets": [{"name": "a", "kind": "binary", "columns": ["b", "c"]}]},
+        "a binary target has one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "words"), CONTRADICTIONS)
+def test_contradictions(document, words):
+    with pytest.raises(InvalidArgument) as caught:
+        run_from_document({"targets": TARGETS, **document})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"optimizer": {"name": "sgd", "nesterov": True}},
+        {"balance": {"weights": {"sex": 2.0}}},
+        {"schedule": {"name": "plateau", "patience": 3}},
+        {"balance": {"name": "fixed", "weights": {"sex": 2.0}}},
+        {"targets": [{"name": "a", "weight": 2.0}], "balance": {"name": "fixed"}},
+        {"data": {"time": "day"}, "split": {"valid": 0.3}},
+        {"targets": [{"name": "a", "loss": "huber", "delta": 2.0}]},
+    ],
+)
+def test_what_goes_together(document):
+    run_from_document({"targets": TARGETS, **document})
+
+
+def test_a_file_of_validation_rows_feeds_the_plateau():
+    document = {"targets": TARGETS, "schedule": {"name": "plateau"}, "split": {"valid": 0.0}}
+    run_from_document(document, valid_file=True)
+
+
+def test_python_users_may_write_a_default_out():
+    # An object cannot tell a typed default from an untyped one once it is copied.
+    run = RunConfig.model_validate({"targets": TARGETS, "optimizer": {"momentum": 0.9}})
+    check_run(run)
+    with pytest.raises(InvalidArgument, match=r"optimizer\.momentum"):
+        check_run(run, explicit=True)
+    changed = RunConfig.model_validate({"targets": TARGETS, "optimizer": {"momentum": 0.5}})
+    with pytest.raises(InvalidArgument, match=r"optimizer\.momentum"):
+        check_run(changed)
+
+
+def test_an_unknown_method_is_found_before_the_table_is_read():
+    with pytest.raises(
+        UnknownName, match=r"`balance` 'eqaul' does not exist. Did you mean 'equal'"
+    ):
+        run_from_document({"targets": TARGETS, "balance": {"name": "eqaul"}})
