@@ -41,6 +41,7 @@ class Progress(Callback):
         self.started = time.monotonic()
         self.drawn = 0.0
         self.names: list[str] = []
+        self.said = 0
 
     def start(self, history: History, epochs: int) -> None:
         """Opens the live display."""
@@ -66,9 +67,9 @@ class Progress(Callback):
             self._line(view)
 
     def end(self, history: History) -> None:
-        """Closes the display and leaves one line."""
+        """Closes the display; a file gets a last line."""
         self.close()
-        if self.view is not None and not self.console.is_terminal:
+        if self.view is not None and self.view.record.epoch != self.said:
             self._line(self.view)
 
     def close(self) -> None:
@@ -128,6 +129,9 @@ class Progress(Callback):
         return Group(made, Text(f"… {more} more tasks", style="dim")) if more > 0 else made
 
     def _line(self, view: EpochView) -> None:
+        if self.console.is_terminal:
+            return
+        self.said = view.record.epoch
         known = [v for v in view.record.valid if v is not None] or [
             v for v in view.record.train if v is not None
         ]

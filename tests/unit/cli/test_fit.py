@@ -1,0 +1,169 @@
+"""``fit``, and what the other verbs do with its folder."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from polytask.config import load_run
+from polytask.config.toml import read_toml
+
+
+@pytest.fixture
+def fitted(polytask, table, tmp_path, quick):
+    out = tmp_path / "run"
+    done = polytask(
+        "fit", table, "--target", "level", "--target", "ill", "--id", "patient", "--out", out,
+        *quick,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    return done, out
+
+
+def test_the_whole_way(fitted, polytask, table, tmp_path):
+    done, out = fitted
+    assert {path.name for path in out.iterdir()} >= {
+        "model.safetensors", "run.toml", "report.json", "report.html",
+    }  # fmt: skip
+    # the table as it was understood, the result, and what to type next
+    assert "120 rows (96 train, 24 valid)" in done.out
+    assert "category" in done.out
+    assert "vs linear" in done.out
+    assert done.out.rstrip().endswith(f"predict  polytask predict {out} {table}")
+    # without a terminal: lines, no control characters
+    assert "epoch 1/2, mean validation loss" in done.err
+    assert "\x1b" not in done.out + done.err
+
+    predicted = polytask("predict", out, table)
+    assert predicted.status == 0
+    lines = predicted.out.splitlines()
+    assert lines[0] == "patient,level,ill,ill_probability_yes"
+    assert len(lines) == 121
+
+    target = tmp_path / "deep" / "predictions.parquet"
+    assert polytask("predict", out, table, "--task", "ill", "--out", target).status == 0
+    assert list(pd.read_parquet(target).columns) == ["patient", "ill", "ill_probability_yes"]
+
+    measured = polytask("evaluate", out, table, "--json")
+    level, ill = json.loads(measured.out)
+    assert (level["task"], level["kind"], level["labels"]) == ("level", "regression", 102)
+    assert {metric["name"] for metric in ill["metrics"]} >= {"auc", "accuracy"}
+    shown = polytask("evaluate", out, table)
+    assert "level" in shown.out
+    assert "auc ↑" in shown.out
+
+    before = (out / "report.html").read_text(encoding="utf-8")
+    (out / "report.html").unlink()
+    assert polytask("report", out).status == 0
+    assert (out / "report.html").read_text(encoding="utf-8") == before
+    assert json.loads((out / "report.json").read_text())["title"] == "patients.csv"
+
+
+def test_the_written_run_file_repeats_the_run(fitted, polytask, table, tmp_path):
+    _, out = fitted
+    again = tmp_path / "again"
+    done = polytask("fit", table, "--config", out / "run.toml", "--out", again, "--quiet")
+    assert done.status == 0, done.err
+    assert load_run(again / "run.toml") == load_run(out / "run.toml")
+    first, second = (polytask("predict", folder, table).out for folder in (out, again))
+    assert first == second
+    assert read_toml(out / "run.toml")["balance"]["name"] == "equal"
+
+
+def test_quiet_prints_nothing(polytask, table, tmp_path, quick):
+    done = polytask("fit", table, "--target", "level", "--out", tmp_path, "--quiet", *quick)
+    assert (done.status, done.out, done.err) == (0, "", "")
+
+
+def test_an_earlier_model_survives_a_failed_run(fitted, polytask, table):
+    _, out = fitted
+    before = (out / "model.safetensors").read_bytes()
+    done = polytask("fit", table, "--target", "levle", "--out", out)
+    assert done.status == 2
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_replacing_a_model_is_announced(fitted, polytask, table, quick):
+    _, out = fitted
+    done = polytask("fit", table, "--target", "level", "--out", out, *quick)
+    assert "holds a model; it is replaced when this run ends well" in " ".join(done.out.split())
+
+
+def test_validation_and_test_rows_from_files(polytask, table, tmp_path, quick):
+    done = polytask(
+        "fit", table, "--target", "level", "--valid", table, "--test", table, "--out", tmp_path,
+        *quick,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert "(120 train, 120 valid, 120 test)" in done.out
+    assert "Judged on 120 test rows" in done.out
+
+
+def test_resume_needs_a_checkpoint(polytask, table, tmp_path, quick):
+    done = polytask("fit", table, "--target", "level", "--resume", "--out", tmp_path, *quick)
+    assert done.status == 2
+    assert "Nothing to resume" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "levle"], "'levle' does not exist. Did you mean 'level'"),
+        (["--target", "level:regresion"], "Did you mean 'regression'"),
+        (["--target", "level:binary"], "'level' cannot be a binary target"),
+        (["--target", "level", "--balance", "eqaul"], "Did you mean 'equal'"),
+        (["--target", "level", "--set", "model.widht=3"], "Did you mean `model.width`?"),
+        (["--target", "level", "--set", "model.width"], "must have the form key=value"),
+        (["--target", "level", "--valid", "1.5"], "`--valid` must be a file or a fraction"),
+        (["--target", "level", "--valid", "no.csv"], "no file no.csv"),
+        (["--target", "level", "--group", "citty"], "'citty' does not exist. Did you mean 'city'"),
+        (["--target", "level", "--config", "no.toml"], "`no.toml` cannot be read"),
+        (["--target", "level", "--seed", "x"], "'--seed'"),
+        (["--targte", "level"], "--target"),
+        ([], "No target is named. Type --target NAME"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_status_2(polytask, table, tmp_path, arguments, words):
+    done = polytask("fit", table, "--out", tmp_path / "run", *arguments)
+    assert done.status == 2
+    assert words in done.err
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_a_file_as_the_folder(polytask, table, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    done = polytask("fit", table, "--target", "level", "--out", tmp_path / "run")
+    assert done.status == 2
+    assert "is a file, not a folder" in done.err
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_predict_says_which_column_is_missing(fitted, polytask, table, tmp_path):
+    _, out = fitted
+    lacking = tmp_path / "lacking.csv"
+    pd.read_csv(table).drop(columns="city").to_csv(lacking, index=False)
+    done = polytask("predict", out, lacking)
+    assert done.status == 2
+    assert "'city'" in done.err
+    done = polytask("predict", out, table, "--out", tmp_path / "x.xlsx")
+    assert "`--out` must end with .csv, .tsv or .parquet" in done.err
+
+
+def test_evaluate_without_labels(fitted, polytask, table, tmp_path):
+    _, out = fitted
+    empty = tmp_path / "empty.csv"
+    pd.read_csv(table).assign(level=None, ill=None).to_csv(empty, index=False)
+    done = polytask("evaluate", out, empty)
+    assert done.status == 2
+    assert "has no labels. Use polytask predict" in done.err
+
+
+def test_report_without_a_report(polytask, tmp_path):
+    done = polytask("report", tmp_path)
+    assert done.status == 2
+    assert "There is no report at" in done.err
+    (tmp_path / "report.json").write_text("{")
+    assert polytask("report", tmp_path).status == 2
