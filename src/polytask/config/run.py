@@ -77,7 +77,7 @@ class ModelConfig(Section):
     width: Count = 256
     depth: Count = 3
     dropout: Fraction = 0.1
-    activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "relu"
+    activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "silu"
     normalization: Literal["none", "layer", "batch"] = "none"
 
 
