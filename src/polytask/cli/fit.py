@@ -207,8 +207,8 @@ def train(
     except KeyboardInterrupt:
         progress.close()
         progress_console.print(
-            "Interrupted at once; nothing was replaced. If a checkpoint was written, the same "
-            "command with --resume goes on from it."
+            "Interrupted before a model was saved; an earlier one was not touched. If training had "
+            "begun, the same command with --resume goes on."
         )
         raise typer.Exit(130) from None
     finally:

@@ -71,6 +71,10 @@ class Progress(Callback):
         self.close()
         if self.view is not None and self.view.record.epoch != self.said:
             self._line(self.view)
+        if history.stopped == "interrupted" and history.best_epoch:
+            self.console.print(
+                "Interrupted; the best epoch is evaluated and saved. Ctrl-C again leaves at once."
+            )
 
     def close(self) -> None:
         """Gives the terminal back; harmless if it is already."""

@@ -133,6 +133,9 @@ def fit_table(
             raise
         _bundle(model, prepared, run).save(out / LAST_GOOD)
         raise type(error)(f"{error} They are in '{out / LAST_GOOD}'.") from error
+    if history.stopped == "interrupted" and not history.best_epoch:
+        # Untrained weights are no model: an earlier one stays, the checkpoint can go on.
+        raise KeyboardInterrupt
     bundle = _bundle(model, prepared, run)
     seconds = time.monotonic() - started
     report = make_report(prepared, run, model, history, seconds=seconds, baselines=baselines)

@@ -1,12 +1,16 @@
 """``fit``, and what the other verbs do with its folder."""
 
 import json
+import os
+import signal
 
 import pandas as pd
 import pytest
 
+from polytask.cli import progress
 from polytask.config import load_run
 from polytask.config.toml import read_toml
+from polytask.training import Callback
 
 
 @pytest.fixture
@@ -97,6 +101,66 @@ def test_validation_and_test_rows_from_files(polytask, table, tmp_path, quick):
     assert done.status == 0, done.err
     assert "(120 train, 120 valid, 120 test)" in done.out
     assert "Judged on 120 test rows" in done.out
+
+
+class PressCtrlC(Callback):
+    """A hand on the keyboard after a given update of a given epoch."""
+
+    def __init__(self, epoch, times=1):
+        self.epoch_to_stop, self.times = epoch, times
+
+    def step(self, view):
+        if view.epoch == self.epoch_to_stop and view.step == 1:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def press(monkeypatch):
+    """Puts the hand beside the progress display of the next fits."""
+    original = progress.Progress.step
+
+    def install(epoch, times=1):
+        hand = PressCtrlC(epoch, times)
+
+        def step(self, view):
+            original(self, view)
+            hand.step(view)
+
+        monkeypatch.setattr(progress.Progress, "step", step)
+
+    return install
+
+
+def test_ctrl_c_keeps_the_best_epoch_and_resume_goes_on(polytask, table, tmp_path, press):
+    words = [
+        "fit", table, "--target", "level", "--set", "model.width=8", "--set", "training.epochs=4"
+    ]  # fmt: skip
+    press(epoch=3)
+    stopped = polytask(*words, "--out", tmp_path / "a")
+    assert stopped.status == 130
+    assert "Interrupted; the best epoch is evaluated and saved" in stopped.err
+    assert f"are in {tmp_path / 'a' / 'model.safetensors'}" in stopped.err.replace("\n", " ")
+    assert stopped.err.rstrip().endswith("--resume")
+    assert "because it was interrupted" in " ".join(stopped.out.split())
+    command = stopped.err.split("Go on: polytask ")[1].split()
+
+    press(epoch=99)
+    assert polytask(*command).status == 0
+    assert polytask(*words, "--out", tmp_path / "b").status == 0
+    first, second = (polytask("predict", tmp_path / name, table).out for name in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_before_the_first_epoch_touches_no_model(fitted, polytask, table, press, times):
+    _, out = fitted
+    before = (out / "model.safetensors").read_bytes()
+    press(epoch=1, times=times)
+    done = polytask("fit", table, "--target", "level", "--out", out)
+    assert done.status == 130
+    assert "an earlier one was not touched" in done.err.replace("\n", " ")
+    assert (out / "model.safetensors").read_bytes() == before
 
 
 def test_resume_needs_a_checkpoint(polytask, table, tmp_path, quick):

@@ -129,6 +129,7 @@ def test_a_closed_pipe_is_quiet(table, polytask, tmp_path, quick):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_model(table, tmp_path):
     fit = [
         sys.executable, "-m", "polytask", "fit", str(table), "--target", "level",
