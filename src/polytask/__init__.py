@@ -6,6 +6,8 @@ Names are imported when they are first touched, so that `import polytask` costs 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from polytask._version import __version__
+
 if TYPE_CHECKING:
     from polytask.balancing import EqualWeights, FixedWeights, PooledLoss, ScheduledWeights
     from polytask.config.run import RunConfig
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from polytask.sharing import HardSharing, MultiTaskModel
     from polytask.tasks import Binary, Count, Multiclass, Multilabel, Regression
     from polytask.training import Trainer
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Binary": "polytask.tasks",

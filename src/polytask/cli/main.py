@@ -8,7 +8,7 @@ from typing import Annotated, TextIO, cast
 
 import typer
 
-from polytask import __version__
+from polytask._version import __version__
 from polytask.errors import PolytaskError, PolytaskWarning
 
 from .demo import demo

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polytask import __version__
+from polytask._version import __version__
 from polytask.config.effective import run_document
 from polytask.config.run import RunConfig
 from polytask.data import Batch, LongForm

@@ -24,4 +24,4 @@ class Penalty(ABC):
 
     @abstractmethod
     def prox_(self, weights: Sequence[Tensor], steps: Sequence[Tensor | float]) -> None:
-        """argmin over w of ½ Σ (w − u)² / step + λR(w), in place."""
+        """Argmin over w of ½ Σ (w − u)² / step + λR(w), in place."""
