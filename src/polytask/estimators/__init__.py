@@ -1,1 +1,5 @@
 """The scikit-learn face."""
+
+from .multitask import MultiTaskEstimator
+
+__all__ = ["MultiTaskEstimator"]
