@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from polytask.diagnostics import Outputs
     from polytask.export import Bundle
 
+DETAILED = 12
+"""With more tasks, one metric of each is printed; --json has all."""
+
 
 def evaluate(
     model: Annotated[
@@ -116,7 +119,8 @@ def _show(result: list[dict[str, Any]], rows: int, name: str) -> None:
         "task", "labels", "metric", "model", "mean", numbers=("labels", "metric", "model", "mean")
     )
     for task in result:
-        for position, metric in enumerate(task["metrics"]):
+        shown = task["metrics"] if len(result) <= DETAILED else task["metrics"][:1]
+        for position, metric in enumerate(shown):
             first = position == 0
             arrow = "↑" if metric["higher_is_better"] else "↓"
             made.add_row(

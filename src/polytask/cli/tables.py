@@ -141,7 +141,7 @@ def _notable(report: "RunReport") -> "list[TaskRow]":
             return -1.0
         return abs(found.difference)
 
-    kept = {task.name for task in sorted(report.tasks, key=distance)[-SHOWN_TASKS:]}
+    kept = {task.name for task in sorted(report.tasks, key=distance, reverse=True)[:SHOWN_TASKS]}
     return [task for task in report.tasks if task.name in kept]
 
 

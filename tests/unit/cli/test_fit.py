@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -231,3 +232,20 @@ def test_report_without_a_report(polytask, tmp_path):
     assert "There is no report at" in done.err
     (tmp_path / "report.json").write_text("{")
     assert polytask("report", tmp_path).status == 2
+
+
+def test_many_tasks_are_shown_in_a_few_lines(polytask, tmp_path, quick):
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": generator.normal(size=800)})
+    frame["school"] = [f"s{i % 40}" for i in range(800)]
+    frame["score"] = frame["x"] + generator.normal(size=800)
+    long = tmp_path / "long.csv"
+    frame.to_csv(long, index=False)
+    words = ["--target", "score", "--task-column", "school", "--out", tmp_path / "run"]
+    done = polytask("fit", long, *words, *quick)
+    assert done.status == 0, done.err
+    assert "40 tasks" in done.out
+    assert "… 28 more tasks in the report." in done.out
+    measured = polytask("evaluate", tmp_path / "run", long).out
+    assert measured.count("rmse ↓") == 40
+    assert "mae" not in measured
