@@ -1,0 +1,81 @@
+"""Smoothing weights over time."""
+
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polytask._checks import probability
+from polytask._linalg import Solution
+
+from .base import GramianAggregator, Problem
+from .gradvac import same_number
+
+_SURVIVING = frozenset({"non-negative-weights", "weights-sum-to-one"})
+
+
+@final
+class MovingAverageWeights(GramianAggregator):
+    """Averages the weights of a method over the updates.
+
+        λ_t = α λ_{t-1} + (1 - α) λ̂_t
+
+    with the method's weights λ̂_t; λ starts at the first λ̂. Smooth weights reduce the bias that
+    noisy gradients cause, at the price of the method's promises about conflicts. An absent task keeps its
+    λ. Only weights of methods with a constant scale can be averaged over time in good sense.
+
+    Args:
+        aggregator: The method.
+        decay: α, 0 ≤ α < 1. Paper: 1 - lr_t/lr_0; 0.9 is usual.
+
+    Shapes:
+        As those of the method; state: its own, and λ [tasks].
+
+    Raises:
+        InvalidArgument: decay is not in [0, 1).
+
+    Example:
+        >>> import torch
+        >>> from polytask.aggregation import MGDA
+        >>> method = MovingAverageWeights(MGDA(), decay=0.5)
+        >>> _ = method(torch.tensor([[18.0, -22.0], [-22.0, 38.0]]))
+        >>> method(torch.eye(2))
+        tensor([0.5500, 0.4500])
+
+    Reference:
+        Zhou et al., "On the convergence of stochastic multi-objective gradient manipulation and
+        beyond" (CR-MOGM), NeurIPS 2022, Algorithm 1.
+    """
+
+    average: Tensor
+
+    def __init__(self, aggregator: GramianAggregator, decay: float = 0.9) -> None:
+        super().__init__()
+        probability("decay", decay)
+        self.aggregator = aggregator
+        self.decay = decay
+        # Weights of the past take part: even a method that always has its own ready must be asked.
+        self.needs, self.needs_losses = aggregator.needs, aggregator.needs_losses
+        self.draws, self.scale, self.cost = aggregator.draws, aggregator.scale, aggregator.cost
+        self.paper = aggregator.paper
+        self.guarantees = aggregator.guarantees & _SURVIVING
+        self.remember("average")
+
+    def weigh(self, problem: Problem) -> Solution:
+        """The moving average, moved by the method's weights."""
+        found = self.aggregator.weigh(problem)
+        if self.average.numel() == 0:
+            self.average = torch.full((problem.num_tasks,), torch.nan, dtype=torch.float64)
+        same_number(len(self.average), problem.num_tasks)
+        average = self.average.numpy().copy()
+        past = average[problem.tasks]
+        mixed = self.decay * past + (1.0 - self.decay) * found.weights
+        average[problem.tasks] = np.where(np.isnan(past), found.weights, mixed)
+        self.average = torch.from_numpy(average)
+        return found._replace(weights=average[problem.tasks])
+
+    def reset(self) -> None:
+        """Forgets the average and resets the method."""
+        super().reset()
+        self.aggregator.reset()
