@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from polytask.tasks import Binary, Count, Multiclass, Multilabel, Regression, masked_sums
@@ -192,4 +192,5 @@ def test_class_weights_keep_the_scale_of_the_loss(seed):
     assert kept @ factors / kept.sum() == pytest.approx(1, rel=1e-12)
     unweighted = Multiclass("t", class_weight="balanced").fit(cells)
     wrong = np.array(unweighted.class_weights)[target.numpy()]
+    assume(len(set(unweighted.class_weights)) > 1)
     assert kept @ wrong / kept.sum() != pytest.approx(1, rel=1e-9)

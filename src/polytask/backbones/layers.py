@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Callable
+from typing import final
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from polytask._checks import one_of, probability, require
 from polytask.errors import PolytaskWarning
@@ -16,10 +18,37 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "selu": nn.SELU,
     "tanh": nn.Tanh,
 }
+
+
+@final
+class BatchNorm(nn.Module):
+    """Batch normalisation that can train on a single row.
+
+    The last batch of an epoch may hold one row, which has no variance: it is normalised with the
+    running statistics, as in evaluation, and does not move them.
+
+    Args:
+        width: Number of features.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[rows, width]`` to the same shape."""
+        norm = self.norm
+        if self.training and len(features) == 1:
+            mean, variance = norm.running_mean, norm.running_var
+            return batch_norm(features, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+        normalised: Tensor = norm(features)
+        return normalised
+
+
 _NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda _: nn.Identity(),
     "layer": nn.LayerNorm,
-    "batch": nn.BatchNorm1d,
+    "batch": BatchNorm,
 }
 _HANDFUL = 5
 

@@ -131,6 +131,7 @@ def prepare(
         tasks=tasks,
         inputs=[column.name for column in inputs],
         seed=run.seed,
+        method=split.method,
     )
     tables = {}
     for part, own in frames.items():
