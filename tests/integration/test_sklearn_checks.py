@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
@@ -22,6 +23,15 @@ EXPECTED_FAILURES = {
     ),
 }
 """Every check that may fail, with the reason."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other make tiny networks slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def expected_failed_checks(estimator):

@@ -85,10 +85,13 @@ def _checked_table(estimator: "BaseEstimator", values: Any, *, reset: bool) -> "
     if isinstance(values, pyarrow.Table):
         values = as_frame(values)
     validate_data(estimator, values, reset=reset, skip_check_array=True)
-    frame = as_frame(values)
-    complex_columns = [c for c in frame.columns if frame[c].dtype.kind == "c"]
-    if complex_columns:
-        raise DataError(f"Complex data not supported: column {complex_columns[0]!r} is complex.")
+    return _refuse_complex(as_frame(values))
+
+
+def _refuse_complex(frame: "DataFrame") -> "DataFrame":
+    for name in frame.columns:
+        if frame[name].dtype.kind == "c":
+            raise DataError(f"Complex data not supported: column {name!r} is complex.")
     return frame
 
 
@@ -122,23 +125,7 @@ def read_labels_of(values: Any, *, wanted: Sequence[str] | None, inputs: Collect
         DataError: If a frame lacks a wanted column, the number of columns is not that of the
             targets, or a column has the name of an input.
     """
-    import pandas
-
-    if is_table(values):
-        frame, one_dim = as_frame(values, source="`y`"), False
-        for name in wanted or ():
-            if name not in frame.columns:
-                raise unknown("targets", name, list(frame.columns), DataError)
-        frame = frame if wanted is None else frame[list(wanted)]
-    else:
-        one_dim, array = _columns(values)
-        names = list(wanted) if wanted is not None else _names(values, array, inputs)
-        if len(names) != array.shape[1]:
-            raise DataError(
-                f"`y` has {array.shape[1]} columns and `targets` name {len(names)}: "
-                f"{', '.join(map(repr, names[:8]))}. Name one target per column."
-            )
-        frame = pandas.DataFrame(array, columns=names).infer_objects()
+    frame, one_dim = _label_frame(values, wanted, inputs)
     clash = [name for name in frame.columns if name in inputs]
     if clash:
         raise DataError(
@@ -148,7 +135,9 @@ def read_labels_of(values: Any, *, wanted: Sequence[str] | None, inputs: Collect
     return Labels(frame, one_dim)
 
 
-def _columns(values: Any) -> tuple[bool, "np.ndarray[Any, Any]"]:
+def _label_frame(
+    values: Any, wanted: Sequence[str] | None, inputs: Collection[str]
+) -> tuple["DataFrame", bool]:
     import pandas
 
     if values is None:
@@ -156,12 +145,17 @@ def _columns(values: Any) -> tuple[bool, "np.ndarray[Any, Any]"]:
             "This MultiTaskEstimator requires y to be passed, but the target y is None. Pass y, or "
             "name the label columns of the frame: MultiTaskEstimator(targets=[...])."
         )
-    if isinstance(values, list | tuple):
-        values = _from_list(values)
-    elif isinstance(values, pandas.Series):
-        values = values.to_numpy()
+    if is_table(values):
+        frame = _refuse_complex(as_frame(values, source="`y`"))
+        for name in wanted or ():
+            if name not in frame.columns:
+                raise unknown("targets", name, list(frame.columns), DataError)
+        return (frame if wanted is None else frame[list(wanted)]), False
+    if isinstance(values, pandas.Series):
+        names = _names(1, wanted, inputs if values.name is None else (), values.name or "y")
+        return _refuse_complex(values.to_frame(names[0])), True
     array = check_array(
-        values,
+        _from_list(values) if isinstance(values, list | tuple) else values,
         dtype=None,
         ensure_2d=False,
         ensure_all_finite=False,
@@ -170,7 +164,9 @@ def _columns(values: Any) -> tuple[bool, "np.ndarray[Any, Any]"]:
         input_name="y",
     )
     require(array.ndim in (1, 2), "y", "have one or two axes", array.shape)
-    return array.ndim == 1, array.reshape(len(array), -1)
+    cells = array.reshape(len(array), -1)
+    names = _names(cells.shape[1], wanted, inputs, "y")
+    return pandas.DataFrame(cells, columns=names).infer_objects(), array.ndim == 1
 
 
 def _from_list(values: Sequence[Any]) -> "np.ndarray[Any, Any]":
@@ -180,14 +176,19 @@ def _from_list(values: Sequence[Any]) -> "np.ndarray[Any, Any]":
     return array if str in kinds and len(kinds) > 1 else np.asarray(values)
 
 
-def _names(values: Any, array: "np.ndarray[Any, Any]", inputs: Collection[str]) -> list[str]:
-    import pandas
-
-    if isinstance(values, pandas.Series) and values.name is not None:
-        return [str(values.name)]
-    count = array.shape[1]
-    names = ["y"] if count == 1 else [f"y{place}" for place in range(count)]
-    return [free_name(name, inputs) for name in names]
+def _names(
+    count: int, wanted: Sequence[str] | None, taken: Collection[str], name: object
+) -> list[str]:
+    """Names for `count` label columns without names: those of the targets, or made from `name`."""
+    if wanted is None:
+        names = [str(name)] if count == 1 else [f"{name}{place}" for place in range(count)]
+        return [free_name(made, taken) for made in names]
+    if len(wanted) != count:
+        raise DataError(
+            f"`y` has {count} columns and `targets` name {len(wanted)}: "
+            f"{', '.join(map(repr, wanted[:8]))}. Name one target per column."
+        )
+    return list(wanted)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -122,6 +122,11 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         >>> X, Y = frame.drop(columns=["target", "bp"]), frame[["target", "bp"]]
         >>> MultiTaskEstimator(kind="regression", **small).fit(X, Y).predict(X.head(3)).shape
         (3, 2)
+
+    Note:
+        With ``kind="classification"`` scikit-learn stratifies its folds by y, and refuses gaps in
+        it; pass ``cv=KFold(...)`` then. Predictions are computed in single precision: a row alone
+        and the same row among others may differ in the seventh digit.
     """
 
     def __init__(

@@ -3,8 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 ROWS = 150
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other make tiny networks slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
