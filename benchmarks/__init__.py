@@ -1,1 +1,1 @@
-"""Speed and accuracy against floors and peers; never imported by polytask, never part of the tests."""
+"""Speed and accuracy against floors and peers; no part of polytask, and no part of the tests."""

@@ -75,9 +75,7 @@ def main() -> None:
     mean = np.mean(rows, axis=0)
     print("\n| model | train AUC | test AUC | gap |\n|---|---|---|---|")
     print(f"| polytask, defaults | {mean[0]:.3f} | {mean[1]:.3f} | {mean[0] - mean[1]:.3f} |")
-    print(
-        f"| logistic regression per task | {mean[2]:.3f} | {mean[3]:.3f} | {mean[2] - mean[3]:.3f} |"
-    )
+    print(f"| logistic per task | {mean[2]:.3f} | {mean[3]:.3f} | {mean[2] - mean[3]:.3f} |")
 
 
 if __name__ == "__main__":

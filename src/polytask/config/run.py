@@ -133,6 +133,9 @@ class TrainingConfig(Section):
     stopping: Literal["regret", "mean", "none"] = "regret"
     patience: Count = 16
     device: str = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Of the CPU while training; 0: one for a small network, which more would slow down, else all
+    that torch has."""
     checkpoint_seconds: NonNegative = 30.0
     """A checkpoint at the end of an epoch if the last is older than this, 0: every epoch."""
 

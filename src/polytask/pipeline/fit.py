@@ -1,7 +1,8 @@
 """One whole fit: the engine behind the command, the estimator and the studies."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MODEL, RUN, CHECKPOINT = "model.safetensors", "run.toml", "checkpoint.safetensors"
+SMALL = 2**22
+"""Products of a layer below which a second thread costs more than it brings."""
+
 LAST_GOOD = "last-good.safetensors"
 """The best weights of a run that ended in an error; an earlier model is not overwritten."""
 
@@ -127,7 +131,8 @@ def fit_table(
         for part, table in prepared.tables.items()
     }
     try:
-        history = trainer.fit(batches["train"], batches.get("valid"), resume=resume)
+        with cpu_threads(run, batches["train"].batch_size):
+            history = trainer.fit(batches["train"], batches.get("valid"), resume=resume)
     except (TrainingDiverged, OutOfMemory) as error:
         if out is None or not trainer.history.best_epoch:
             raise
@@ -180,6 +185,18 @@ def _build(
 
 def _bundle(model: MultiTaskModel, prepared: Prepared, run: RunConfig) -> Bundle:
     return Bundle([model], prepared.form, prepared.encoder, run.model_dump(mode="json"))
+
+
+@contextmanager
+def cpu_threads(run: RunConfig, batch_size: int) -> Iterator[None]:
+    """Trains with `training.threads` threads and gives torch its own number back."""
+    before = torch.get_num_threads()
+    small = batch_size * run.model.width**2 < SMALL
+    torch.set_num_threads(run.training.threads or (1 if small else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:
