@@ -21,8 +21,8 @@ class EqualizeNorms(GramianAggregator):
         c_k = target/‖g_k‖,     w_k = c_k ŵ_k
 
     where ŵ are the method's weights for the gradients c_k g_k. The tasks' units and scales then
-    have no say in the direction of the update. Signs are kept, so a method that never conflicts still
-    does not. A zero gradient stays zero.
+    have no say in the direction of the update. Signs are kept, so a method that never conflicts
+    still does not. A zero gradient stays zero.
 
     Args:
         aggregator: The method.

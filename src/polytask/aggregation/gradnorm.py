@@ -31,7 +31,7 @@ class GradNorm(GramianAggregator):
 
     so no gradient of a gradient is ever needed, and only the norms are. The weights are state with
     a rule of their own: buffers, not parameters, so that no other optimizer descends them. An
-    update uses the weights from before its step, as Algorithm 1 does. Scale: sum (weights sum to K).
+    update uses the weights from before its step, as Algorithm 1 does. Scale: sum (they sum to K).
 
     Args:
         alpha: α ≥ 0, how strongly slow tasks are pulled along; 0 equalises the norms. Paper: 1.5

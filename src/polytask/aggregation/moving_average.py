@@ -22,8 +22,8 @@ class MovingAverageWeights(GramianAggregator):
         λ_t = α λ_{t-1} + (1 - α) λ̂_t
 
     with the method's weights λ̂_t; λ starts at the first λ̂. Smooth weights reduce the bias that
-    noisy gradients cause, at the price of the method's promises about conflicts. An absent task keeps its
-    λ. Only weights of methods with a constant scale can be averaged over time in good sense.
+    noisy gradients cause, at the price of the method's promises about conflicts. An absent task
+    keeps its λ. Averaging makes sense for weights whose size does not depend on the gradients.
 
     Args:
         aggregator: The method.

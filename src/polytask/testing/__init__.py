@@ -1,0 +1,8 @@
+"""Contract suites: subclass one, give it one fixture, inherit the laws of the family.
+
+Made for the methods of third parties; polytask's own are tested by nothing less. Needs pytest.
+"""
+
+from .aggregators import AggregatorLaws
+
+__all__ = ["AggregatorLaws"]

@@ -1,0 +1,79 @@
+"""Every aggregation method obeys the laws of the family."""
+
+import pytest
+
+from polytask.aggregation import (
+    DBMTL,
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    CAGrad,
+    ClipTaskGradients,
+    ConFIG,
+    DualProj,
+    EqualizeNorms,
+    EveryN,
+    FairGrad,
+    GradDrop,
+    GradNorm,
+    GradVac,
+    Mean,
+    MoCo,
+    MovingAverageWeights,
+    NashMTL,
+    PCGrad,
+    Sum,
+    UPGrad,
+)
+from polytask.testing import AggregatorLaws
+
+METHODS = {
+    "mean": Mean,
+    "sum": Sum,
+    "upgrad": UPGrad,
+    "dualproj": DualProj,
+    "mgda": MGDA,
+    "mgda-l2": lambda: MGDA("l2"),
+    "mgda-loss": lambda: MGDA("loss"),
+    "mgda-loss+": lambda: MGDA("loss+"),
+    "cagrad": CAGrad,
+    "cagrad-square": lambda: CAGrad(0.5, "square"),
+    "cagrad-zero": lambda: CAGrad(0.0),
+    "pcgrad": PCGrad,
+    "gradvac": GradVac,
+    "imtl-g": IMTLG,
+    "nash-mtl": NashMTL,
+    "nash-mtl-clipped": lambda: NashMTL(max_norm=1.0),
+    "fairgrad": FairGrad,
+    "fairgrad-half": lambda: FairGrad(0.5),
+    "fairgrad-two": lambda: FairGrad(2.0),
+    "fairgrad-zero": lambda: FairGrad(0.0),
+    "aligned-mtl": AlignedMTL,
+    "aligned-mtl-median": lambda: AlignedMTL(sigma="median"),
+    "aligned-mtl-rmse": lambda: AlignedMTL(sigma="rmse"),
+    "config": ConFIG,
+    "gradnorm": GradNorm,
+    "gradnorm-relative": lambda: GradNorm(relative=True),
+    "graddrop": GradDrop,
+    "moco": MoCo,
+    "moco-l2": lambda: MoCo(normalization="l2"),
+    "moco-loss+": lambda: MoCo(normalization="loss+"),
+    "db-mtl": DBMTL,
+    "db-mtl-fading": lambda: DBMTL(beta=0.5, sigma=0.5),
+    "every-2-upgrad": lambda: EveryN(UPGrad(), 2),
+    "every-3-gradvac": lambda: EveryN(GradVac(), 3),
+    "average-mgda": lambda: MovingAverageWeights(MGDA()),
+    "clip-upgrad": lambda: ClipTaskGradients(UPGrad(), 2.0),
+    "clip-sum": lambda: ClipTaskGradients(Sum(), 2.0),
+    "equal-pcgrad": lambda: EqualizeNorms(PCGrad()),
+    "equal-upgrad-one": lambda: EqualizeNorms(UPGrad(), "one"),
+    "equal-sum-minimum": lambda: EqualizeNorms(Sum(), "minimum"),
+    "nested": lambda: EveryN(MovingAverageWeights(EqualizeNorms(PCGrad())), 2),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestAllMethods(AggregatorLaws):
+    @pytest.fixture
+    def aggregator(self, name):
+        return METHODS[name]()
