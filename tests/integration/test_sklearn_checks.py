@@ -9,7 +9,10 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    parametrize_with_checks,
+)
 
 from polytask.estimators import MultiTaskEstimator
 
@@ -48,6 +51,13 @@ def expected_failed_checks(estimator):
 )
 def test_sklearn(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_names_of_columns_are_checked(kind):
+    """One of scikit-learn's checks that `parametrize_with_checks` leaves out."""
+    model = MultiTaskEstimator(kind=kind, **SMALL | {"epochs": 2})
+    check_dataframe_column_names_consistency("MultiTaskEstimator", model)
 
 
 def test_kinds_are_told_to_sklearn():
