@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from .cone import solve_dualproj
-from .lcp import solve_lcp
-from .scaling import equilibrate, positive_rows
-from .solution import STATIONARY, Array, Solution, conclude
+from .lcp import lcp_residual, solve_lcp
+from .scaling import equilibrate, is_stationary, positive_rows, restrict
+from .solution import STATIONARY, TOLERANCE, Array, Solution, conclude
 
 _ROUNDS = 60
-_EPS = float(np.finfo(np.float64).eps)
+_ACCEPT = 1e-12
 
 
 def solve_cagrad(gramian: Array, c: float, precision: float) -> Solution:
@@ -45,7 +44,7 @@ def solve_cagrad(gramian: Array, c: float, precision: float) -> Solution:
     if rows.size == 0:
         return conclude(np.full(size, (1.0 + c) / size), 0.0, STATIONARY)
     weights = np.zeros(size)
-    small = gramian[np.ix_(rows, rows)]
+    small = restrict(gramian, rows)
     uniform = np.full(rows.size, 1.0 / rows.size)
     radius = float(uniform @ small @ uniform)
     natural = float(np.sqrt(np.diagonal(small)).mean())
@@ -65,70 +64,77 @@ def _extra_weights(
 ) -> tuple[Array, float, bool]:
     """v, its residual, and whether the point is stationary."""
     matrix, exponents, _ = equilibrate(gramian)
-    lowest = exponents.min()
     mean = np.ldexp(uniform, exponents)
-    units = np.ldexp(1.0, lowest - exponents)
+    units = np.ldexp(1.0, exponents.min() - exponents)
     slopes = matrix @ mean
     phi = c * c * float(mean @ slopes)
 
-    projected = solve_dualproj(gramian, uniform, precision)
-    extra = np.ldexp(projected.weights - uniform, exponents)
+    projected, residuals = solve_lcp(matrix, slopes[None])  # μ = 0: DualProj
+    extra = projected[0]
     reached = float(extra @ matrix @ extra)
-    # A slope that every task shares: ‖projection‖ > 0 means that some μ > 0 is feasible.
-    stationary = reached < phi and STATIONARY in projected.flags
-    if stationary:
-        return projected.weights - uniform, projected.residual, True
-    if reached < phi:
-        low, high = (
-            0.0,
-            float((slopes / units).max() * (1.0 + 1.0 / c) + np.sqrt(phi) / units.min()),
-        )
+    relative = slopes / units
+    if reached >= phi:
+        low, high = float(relative.min()), 0.0
+    elif is_stationary(matrix, mean + extra, precision):
+        return np.ldexp(extra, -exponents), float(residuals[0]), True
     else:
-        low, high = float((slopes / units).min()), 0.0
+        # No slope exceeds ‖g_k‖‖d‖, and the smallest gradient has the tightest bound.
+        low, high = 0.0, 2.0 * (1.0 + 1.0 / c) * float(np.sqrt(phi))
     support = extra > 0.0
     if not support.any():
-        support = slopes / units <= (slopes / units).min()
+        support = relative <= relative.min()
     best, smallest = extra, np.inf
     for _ in range(_ROUNDS):
-        mu = _root(matrix, slopes, units, phi, support)
-        if not low <= mu <= high:
+        mu, candidate = _crossing(matrix, slopes, units, phi, support)
+        if low < mu < high:
+            residual = _residual(matrix, slopes - mu * units, candidate, phi)
+            if residual < smallest:
+                best, smallest = candidate, residual
+            if residual <= _ACCEPT:
+                break
+        else:  # visited before, or no crossing: halve the bracket
             mu = 0.5 * (low + high)
-        found, residuals = solve_lcp(matrix, (slopes - mu * units)[None])
+        found, residuals = solve_lcp(matrix, (slopes - mu * units)[None], support[None])
         candidate = found[0]
-        squared = float(candidate @ matrix @ candidate)
-        residual = max(float(residuals[0]), abs(squared - phi) / phi)
+        residual = _residual(matrix, slopes - mu * units, candidate, phi)
         if residual < smallest:
             best, smallest = candidate, residual
-        settled = bool(((candidate > 0.0) == support).all())
-        support = candidate > 0.0
-        if squared > phi or residuals[0] > 1e-8:
-            high = min(high, mu)
-        else:
-            low = max(low, mu)
-        if smallest <= 64 * _EPS or (settled and smallest <= 1e-10) or high <= low:
+        if residual <= _ACCEPT or not low < mu < high:  # the bracket is down to two numbers
             break
+        support = candidate > 0.0
+        if float(candidate @ matrix @ candidate) > phi or residuals[0] > TOLERANCE:
+            high = mu
+        else:
+            low = mu
     return np.ldexp(best, -exponents), smallest, False
 
 
-def _root(
+def _residual(matrix: Array, offset: Array, candidate: Array, phi: float) -> float:
+    """Violation of complementarity and of the ball, both relative."""
+    complementarity = float(lcp_residual(matrix, offset[None], candidate[None])[0])
+    return max(complementarity, abs(float(candidate @ matrix @ candidate) - phi) / phi)
+
+
+def _crossing(
     matrix: Array,
     slopes: Array,
     units: Array,
     phi: float,
     support: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-) -> float:
-    """The worst slope at which the weights on `support` reach the ball; NaN if they never do."""
-    inside = np.flatnonzero(support)
-    if not inside.size:
-        return float("nan")
+) -> tuple[float, Array]:
+    """The worst slope μ at which the weights on `support` reach the ball (or NaN), and they."""
+    candidate = np.zeros(len(slopes))
+    inside = support.nonzero()[0]
     sides = np.stack([units[inside], slopes[inside]], axis=1)
     try:
-        solved = np.linalg.solve(matrix[np.ix_(inside, inside)], sides)
+        solved = np.linalg.solve(matrix[inside][:, inside], sides)
     except np.linalg.LinAlgError:
-        return float("nan")
+        return float("nan"), candidate
     big_x = float(solved[:, 0] @ units[inside])
     big_y = float(solved[:, 1] @ units[inside])
     discriminant = big_y * big_y - big_x * (float(solved[:, 1] @ slopes[inside]) - phi)
-    if discriminant <= 0.0 or big_x <= 0.0:
-        return float("nan")
-    return (big_y + float(np.sqrt(discriminant))) / big_x
+    if not inside.size or discriminant <= 0.0 or big_x <= 0.0:
+        return float("nan"), candidate
+    mu = (big_y + float(np.sqrt(discriminant))) / big_x
+    candidate[inside] = np.maximum(mu * solved[:, 0] - solved[:, 1], 0.0)
+    return mu, candidate

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .lcp import solve_lcp
-from .scaling import equilibrate, is_stationary, positive_rows
+from .scaling import equilibrate, is_stationary, positive_rows, restrict
 from .solution import STATIONARY, Array, Solution, conclude
 
 
@@ -38,7 +38,7 @@ def solve_upgrad(gramian: Array, preference: Array, precision: float) -> Solutio
         weights[j] = p[1] - p[0] * (inner / float(gramian[j, j]))
         residual = 0.0
     else:
-        small = gramian[np.ix_(rows, rows)]
+        small = restrict(gramian, rows)
         matrix, exponents, _ = equilibrate(small)
         # Row i of the offsets is G̃ e_i: the problem of task i in its own unit of length.
         found, residuals = solve_lcp(matrix, matrix.copy())
@@ -78,7 +78,7 @@ def solve_dualproj(gramian: Array, preference: Array, precision: float) -> Solut
         weights[j] = max(preference[j], -inner * preference[i] / float(gramian[j, j]))
         residual = 0.0
     else:
-        matrix, exponents, _ = equilibrate(gramian[np.ix_(rows, rows)])
+        matrix, exponents, _ = equilibrate(restrict(gramian, rows))
         scaled = np.ldexp(preference[rows], exponents)
         found, residuals = solve_lcp(matrix, (matrix @ scaled)[None])
         weights[rows] = preference[rows] + np.ldexp(found[0], -exponents)

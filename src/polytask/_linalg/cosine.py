@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .scaling import positive_rows
+from .scaling import positive_rows, restrict
 from .solution import RANK_DEFICIENT, STATIONARY, Array, Solution, conclude
 
 
@@ -57,11 +57,11 @@ def solve_imtl_g(gramian: Array, precision: float) -> Solution:
         return conclude(np.full(size, 1.0 / size), 0.0, STATIONARY)
     weights = np.zeros(size)
     if rows.size == 2:
-        cosines, norms = cosine_matrix(gramian[np.ix_(rows, rows)])
+        cosines, norms = cosine_matrix(restrict(gramian, rows))
         weights[rows] = norms[::-1] / norms.sum()
         stationary = 1.0 + cosines[0, 1] <= 4.0 * precision
         return conclude(weights, 0.0, *([STATIONARY] if stationary else []))
-    cosines, norms = cosine_matrix(gramian[np.ix_(rows, rows)])
+    cosines, norms = cosine_matrix(restrict(gramian, rows))
     ones = np.ones(rows.size)
     solved, deficient = pseudo_solve(cosines, ones, precision)
     flags = [RANK_DEFICIENT] if deficient else []
@@ -98,7 +98,7 @@ def solve_config(gramian: Array, preference: Array, precision: float) -> Solutio
     if rows.size == 0:
         return conclude(np.ones(size), 0.0, STATIONARY)
     weights = np.zeros(size)
-    cosines, norms = cosine_matrix(gramian[np.ix_(rows, rows)])
+    cosines, norms = cosine_matrix(restrict(gramian, rows))
     side = preference[rows] / preference[rows].max()
     solved, deficient = pseudo_solve(cosines, side, precision)
     flags = [RANK_DEFICIENT] if deficient else []

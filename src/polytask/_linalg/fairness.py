@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from .scaling import equilibrate, positive_rows
+from .scaling import equilibrate, positive_rows, restrict
 from .solution import ILL_CONDITIONED, STATIONARY, TOLERANCE, Array, Solution, conclude
 
 _CAP = 100
 _CONVERGED = 1e-13
 _LINE_SEARCHES = 40
 _POLISH = 3
+_QUADRATIC = 0.1
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -67,7 +68,7 @@ def solve_fair(gramian: Array, alpha: float, precision: float) -> Solution:
     rows = np.flatnonzero(positive_rows(gramian))
     if rows.size == 0:
         return conclude(np.ones(gramian.shape[0]), 0.0, STATIONARY)
-    matrix, exponents, offset = equilibrate(gramian[np.ix_(rows, rows)])
+    matrix, exponents, offset = equilibrate(restrict(gramian, rows))
     # log2 of τ, with the largest gradient as the unit.
     targets = exponents * (1.0 / alpha - 1.0)
     found, residual, flags = _newton(matrix, targets * np.log(2.0), alpha, precision)
@@ -121,7 +122,10 @@ def _newton(
             step = unit * np.linalg.solve(system, -miss * right * unit)
         except np.linalg.LinAlgError:
             break
-        x = _line_search(x, step, product, matrix @ step, targets, power)
+        if largest < _QUADRATIC:
+            x = x + step
+        else:
+            x = _line_search(x, step, product, matrix @ step, targets, power)
     return best, smallest, frozenset({ILL_CONDITIONED} if limit > TOLERANCE else {})
 
 

@@ -28,7 +28,11 @@ def lcp_residual(matrix: Array, offsets: Array, solutions: Array) -> Array:
     return np.asarray(np.divide(violation, scale, out=undefined, where=scale > 0.0))
 
 
-def solve_lcp(matrix: Array, offsets: Array) -> LCPSolution:
+def solve_lcp(
+    matrix: Array,
+    offsets: Array,
+    support: "np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None" = None,
+) -> LCPSolution:
     """Finds z ≥ 0 with y = Hz + q ≥ 0 and zᵀy = 0, for many q at once.
 
     That is the set of optimality conditions of min ½zᵀHz + qᵀz over z ≥ 0. Three methods in turn,
@@ -44,6 +48,8 @@ def solve_lcp(matrix: Array, offsets: Array) -> LCPSolution:
         matrix: H, [unknowns, unknowns], symmetric and positive semi-definite, rows of similar size
             (use `equilibrate`; row scaling does not change the problem).
         offsets: q, [problems, unknowns], one problem per row.
+        support: First guess of the entries with z > 0, [problems, unknowns]; default: those with
+            q < 0.
 
     Example:
         >>> import numpy as np
@@ -53,7 +59,7 @@ def solve_lcp(matrix: Array, offsets: Array) -> LCPSolution:
     Reference:
         Cottle, Pang, Stone, "The Linear Complementarity Problem", SIAM, 2009.
     """
-    solutions = pivot(matrix, offsets)
+    solutions = pivot(matrix, offsets, support)
     residuals = lcp_residual(matrix, offsets, solutions)
     left = np.flatnonzero(~(residuals <= _ACCEPT))
     if left.size:

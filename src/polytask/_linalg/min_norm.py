@@ -3,7 +3,7 @@
 import numpy as np
 
 from .lcp import solve_lcp
-from .scaling import equilibrate, is_stationary, positive_rows
+from .scaling import equilibrate, is_stationary, positive_rows, restrict
 from .solution import STATIONARY, Array, Solution, conclude
 
 
@@ -37,9 +37,9 @@ def solve_min_norm(gramian: Array, precision: float) -> Solution:
     if rows.size == 1:
         weights[rows] = 1.0
     elif rows.size == 2:
-        weights[rows] = two_task_weights(gramian[np.ix_(rows, rows)])
+        weights[rows] = two_task_weights(restrict(gramian, rows))
     else:
-        matrix, exponents, _ = equilibrate(gramian[np.ix_(rows, rows)])
+        matrix, exponents, _ = equilibrate(restrict(gramian, rows))
         # Column k in the unit of task k: e_k = (norm of the smallest) / (norm of k) ≤ 1.
         units = np.ldexp(1.0, exponents.min() - exponents)
         found, residuals = solve_lcp(matrix + np.outer(units, units), -units[None])

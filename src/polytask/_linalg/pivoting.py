@@ -37,6 +37,9 @@ def pivot(
         linear least squares problems with nonnegative variables", Math. of Computation, 1994.
     """
     problems, size = offsets.shape
+    if problems == 1:
+        guess = offsets[0] < 0.0 if support is None else support[0]
+        return _pivot_one(matrix, offsets[0], guess)[None]
     solutions = np.zeros((problems, size))
     inside = offsets < 0.0 if support is None else support.copy()
     active = np.flatnonzero(inside.any(axis=1))
@@ -74,6 +77,46 @@ def pivot(
         inside[active] = chosen ^ violated
         active = active[count > 0]
     return np.where(np.isfinite(solutions), solutions, 0.0)
+
+
+def _pivot_one(
+    matrix: Array, offset: Array, support: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+) -> Array:
+    """`pivot` for one problem: the same rounds on systems no larger than the support."""
+    size = len(offset)
+    solution = np.zeros(size)
+    inside = support.copy()
+    fewest, patience = size + 1, _PATIENCE
+    noise = 8.0 * size * _EPS
+    bound = float(np.abs(offset).max())
+    for _ in range(_ROUNDS):
+        chosen = inside.nonzero()[0]
+        found = np.zeros(size)
+        if chosen.size:
+            block = matrix[chosen]
+            try:
+                part = np.linalg.solve(block[:, chosen], -offset[chosen])
+            except np.linalg.LinAlgError:  # an exactly singular support: not one for pivoting
+                break
+            found[chosen] = part
+            slack = part @ block + offset
+            largest = float(np.abs(part).max())
+        else:
+            slack, largest = offset, 0.0
+        # Rounding errors must not make an entry change sides for ever.
+        limit = np.where(inside, -noise * largest, -noise * max(bound, largest))
+        violated = (np.where(inside, found, slack) < limit).nonzero()[0]
+        solution = np.maximum(found, 0.0)
+        if not violated.size:
+            break
+        if violated.size < fewest:
+            fewest, patience = violated.size, _PATIENCE
+        else:
+            patience -= 1
+        if patience < 0:
+            violated = violated[-1:]
+        inside[violated] ^= True
+    return np.where(np.isfinite(solution), solution, 0.0)
 
 
 def enumerate_supports(matrix: Array, offsets: Array) -> Array:

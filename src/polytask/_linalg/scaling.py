@@ -52,6 +52,13 @@ def positive_rows(gramian: Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]
     return np.asarray(np.diagonal(gramian) > 0.0)
 
 
+def restrict(gramian: Array, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Array:
+    """The Gramian of some of the gradients, in the order of `rows`; itself if these are all."""
+    if len(rows) == len(gramian):
+        return gramian
+    return np.asarray(gramian[np.ix_(rows, rows)])
+
+
 def noise_level(gramian: Array, weights: Array, precision: float) -> tuple[float, float]:
     """‖Jᵀw‖² and the largest value of it that rounding alone can produce.
 
