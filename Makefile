@@ -28,13 +28,13 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 test: setup  ## under ten minutes on two cores
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-all: setup check  ## with the slow proofs: random kills, headless browser
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow'
 
 docs: setup  ## every snippet of README and docs runs
-	$(BIN)/python -m pytest tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
 
 bench: setup  ## ratios, printed as tables; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
