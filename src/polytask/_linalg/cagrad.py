@@ -3,7 +3,8 @@
 import numpy as np
 
 from .lcp import lcp_residual, solve_lcp
-from .scaling import equilibrate, is_stationary, positive_rows, restrict
+from .min_norm import solve_min_norm
+from .scaling import equilibrate, positive_rows, restrict
 from .solution import STATIONARY, TOLERANCE, Array, Solution, conclude
 
 _ROUNDS = 60
@@ -75,7 +76,7 @@ def _extra_weights(
     relative = slopes / units
     if reached >= phi:
         low, high = float(relative.min()), 0.0
-    elif is_stationary(matrix, mean + extra, precision):
+    elif STATIONARY in solve_min_norm(gramian, precision).flags:  # no μ > 0 is feasible
         return np.ldexp(extra, -exponents), float(residuals[0]), True
     else:
         # No slope exceeds ‖g_k‖‖d‖, and the smallest gradient has the tightest bound.

@@ -1,0 +1,247 @@
+"""Reference values of the aggregation methods, to six decimals.
+
+Computed by an independent NumPy replica in float64; sub-problems were cross-checked there with a
+general-purpose optimiser.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from polytask._linalg import pcgrad_weights
+from polytask.aggregation import (
+    DBMTL,
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    CAGrad,
+    ConFIG,
+    DualProj,
+    FairGrad,
+    GradDrop,
+    GradNorm,
+    GradVac,
+    Mean,
+    MoCo,
+    NashMTL,
+    PCGrad,
+    Sum,
+    UPGrad,
+)
+
+J2 = torch.tensor([[-4.0, 1, 1], [6, 1, 1]], dtype=torch.float64)
+J3 = torch.tensor([[1.0, 0, 2, -1], [-2, 1, 0, 1], [3, -1, -3, 0]], dtype=torch.float64)
+
+WEIGHTS = [
+    (UPGrad, J2, (1.111111, 0.789474)),
+    (UPGrad, J3, (1.062434, 1.362963, 0.695238)),
+    (lambda: UPGrad((0.5, 0.3, 0.2)), J3, (1.011746, 1.277778, 0.645714)),
+    (lambda: UPGrad((5, 3, 2)), J3, (1.011746, 1.277778, 0.645714)),
+    (DualProj, J2, (0.611111, 0.5)),
+    (DualProj, J3, (0.481481, 0.629630, 0.333333)),
+    (lambda: DualProj((0.5, 0.3, 0.2)), J3, (0.5, 0.6, 0.3)),
+    (MGDA, J2, (0.6, 0.4)),
+    (MGDA, J3, (0.341463, 0.439024, 0.219512)),
+    (lambda: CAGrad(0.4), J2, (0.663299, 0.5)),
+    (lambda: CAGrad(0.4), J3, (0.333333, 0.455049, 0.333333)),
+    (lambda: CAGrad(0.5), J2, (0.704124, 0.5)),
+    (lambda: CAGrad(0.5), J3, (0.341035, 0.489183, 0.333333)),
+    (PCGrad, J2, (2.222222, 1.578947)),
+    (IMTLG, J2, (0.592330, 0.407670)),
+    (IMTLG, J3, (0.340276, 0.438568, 0.221157)),
+    (NashMTL, J2, (0.591461, 0.407071)),
+    (NashMTL, J3, (2.184122, 2.801439, 1.414187)),
+    (lambda: FairGrad(1.0), J2, (0.591461, 0.407071)),
+    (lambda: FairGrad(1.0), J3, (2.184122, 2.801439, 1.414187)),
+    (lambda: FairGrad(0.5), J2, (0.742828, 0.525393)),
+    (lambda: FairGrad(0.5), J3, (1.734901, 2.224627, 1.134428)),
+    (lambda: FairGrad(2.0), J2, (0.471363, 0.319454)),
+    (lambda: FairGrad(2.0), J3, (2.796709, 3.590503, 1.803593)),
+    (AlignedMTL, J2, (0.559072, 0.408261)),
+    (AlignedMTL, J3, (0.320830, 0.401442, 0.215548)),
+    (lambda: AlignedMTL(sigma="median"), J2, (0.559072, 0.408261)),
+    (lambda: AlignedMTL(sigma="median"), J3, (2.078913, 2.601269, 1.396706)),
+    (lambda: AlignedMTL(sigma="rmse"), J2, (1.510866, 1.103306)),
+    (lambda: AlignedMTL(sigma="rmse"), J3, (2.280552, 2.853573, 1.532176)),
+    (ConFIG, J2, (1.226483, 0.844124)),
+    (ConFIG, J3, (1.096965, 1.413834, 0.712956)),
+    (lambda: ConFIG((1, 2, 3)), J3, (1.165027, 1.520783, 0.773985)),
+]
+
+
+def near(tensor, expected, tolerance=1e-6):
+    assert np.asarray(tensor).ravel() == pytest.approx(np.asarray(expected).ravel(), abs=tolerance)
+
+
+@pytest.mark.parametrize(("method", "jacobian", "expected"), WEIGHTS)
+def test_weights(method, jacobian, expected):
+    near(method()(jacobian @ jacobian.T), expected)
+
+
+@pytest.mark.parametrize(
+    ("jacobian", "step", "expected"),
+    [
+        (J2, 1, (2.222222, 1.578947)),
+        (J2, -1, (2.222222, 1.578947)),
+        (J3, 1, (2.000000, 2.916667, 1.789474)),
+        (J3, -1, (2.767544, 2.850877, 1.526316)),
+    ],
+)
+def test_pcgrad_in_a_given_order(jacobian, step, expected):
+    tasks = len(jacobian)
+    order = np.array([[j for j in range(tasks) if j != i][::step] for i in range(tasks)])
+    near(pcgrad_weights((jacobian @ jacobian.T).numpy(), order), expected)
+
+
+def test_directions_on_two_tasks():
+    near(ConFIG()(J2 @ J2.T) @ J2, (0.158809, 2.070607, 2.070607))
+    near(NashMTL(max_norm=1.0)(J2 @ J2.T) @ J2, (0.054153, 0.706069, 0.706069))
+
+
+def test_least_norm_on_three_tasks():
+    weights = MGDA()(J3 @ J3.T)
+    near(weights @ J3 @ J3.T @ weights, [0.073171])
+
+
+@pytest.mark.parametrize("method", [lambda: CAGrad(0.4), PCGrad, AlignedMTL])
+def test_methods_that_do_not_promise_it_conflict_on_three_tasks(method):
+    gramian = J3 @ J3.T
+    assert "non-conflicting" not in method().guarantees
+    assert (gramian @ method()(gramian)).min() < -0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "weight"),
+    [
+        (Mean, 0.25),
+        (Sum, 1.0),
+        (UPGrad, 0.25),
+        (DualProj, 0.25),
+        (MGDA, 0.25),
+        (lambda: CAGrad(0.5), 0.375),
+        (PCGrad, 1.0),
+        (GradVac, 1.0),
+        (IMTLG, 0.25),
+        (NashMTL, 1.0),
+        (lambda: FairGrad(0.5), 1.0),
+        (lambda: FairGrad(2.0), 1.0),
+        (AlignedMTL, 0.25),
+        (ConFIG, 1.0),
+    ],
+)
+def test_orthonormal_gradients_tell_the_scale(method, weight):
+    instance = method()
+    near(instance(torch.eye(4, dtype=torch.float64)), [weight] * 4, 1e-12)
+    assert instance.scale == {0.25: "mean", 0.375: "mean", 1.0: "sum"}[weight] or isinstance(
+        instance, NashMTL
+    )
+
+
+def test_cagrad_at_a_stationary_point():
+    jacobian = torch.tensor([[1.0, 0], [-2, 0], [0, 3]], dtype=torch.float64)
+    method = CAGrad(0.4)
+    direction = method(jacobian @ jacobian.T) @ jacobian
+    near(direction, (0, 1))
+    near(jacobian @ direction, (0, 0, 3))
+    assert "stationary" in method.flags
+    near(CAGrad(0.2)(jacobian @ jacobian.T) @ jacobian, (-0.122515, 1.0))
+
+
+def test_gradvac_over_three_calls_and_after_reset():
+    method = GradVac(beta=0.5)
+    sequence = [
+        ((2.222222, 1.578947), -0.420596),
+        ((1.857988, 1.406415), -0.630893),
+        ((1.583356, 1.276327), -0.736042),
+    ]
+    for _ in range(2):
+        for weights, cosine in sequence:
+            near(method(J2 @ J2.T), weights)
+            near(method.cosines[0, 1], [cosine])
+        method.reset()
+
+
+def test_gradvac_with_a_target_of_one_half():
+    method = GradVac()
+    method.cosines = torch.full((2, 2), 0.5, dtype=torch.float64)
+    near(method(J2 @ J2.T), (2.675831, 1.793815))
+
+
+def test_graddrop_keeps_the_sum_on_average():
+    method = GradDrop(seed=3)
+    many = J2.repeat(1, 20000)
+    update = method(many).reshape(-1, 3)
+    # P = (0.6, 1, 1): one side with probability 0.6 gives 6, the other -4; standard error 0.035.
+    assert set(update[:, 0].tolist()) == {6.0, -4.0}
+    near(update.mean(0), (2, 2, 2), 0.15)
+
+
+def test_graddrop_with_full_leak_is_the_sum():
+    near(GradDrop(leak=(1.0, 1.0))(J2), J2.sum(0))
+    near(GradDrop(leak=(1.0, 0.0), seed=1)(J2)[1:], (2, 2))
+
+
+def test_dbmtl_without_averaging():
+    method = DBMTL(beta=0.0)
+    update = method(J2, torch.tensor([2.0, 5.0], dtype=torch.float64))
+    near(update, (0.064742, 0.844124, 0.844124))
+    near(method.weights, (1, 1.720618))
+
+
+def test_moco_first_step_projects_and_is_no_softmax():
+    method = MoCo(beta=0.5, gamma=0.1, rho=0.0)
+    for _ in range(2):
+        near(method(J2), (-0.125, 0.5, 0.5))
+        near(method.weights, (0.625, 0.375))
+        method.reset()
+    tracked = 0.5 * J2
+    slopes = tracked @ tracked.T @ torch.full((2,), 0.5, dtype=torch.float64)
+    near(torch.softmax(0.5 - 0.1 * slopes, 0), (0.562177, 0.437823))  # the public variant
+
+
+def test_gradnorm_first_step():
+    method = GradNorm(alpha=1.5, learning_rate=0.1)
+    norms = torch.diag(torch.tensor([2.0, 6, 1], dtype=torch.float64) ** 2)
+    first = torch.tensor([2.0, 4, 18], dtype=torch.float64)
+    start = copy.deepcopy(method)
+    start(norms, first)  # stores L(0)
+    start.task_weights = torch.ones(3, dtype=torch.float64)
+    near(start(norms, torch.tensor([1.0, 4, 9], dtype=torch.float64)), (1, 1, 1))
+    near(start.task_weights, (1.043478, 0.521739, 1.434783))
+
+
+def test_gradnorm_steps_along_the_derivative_of_its_objective():
+    norms = torch.tensor([2.0, 6, 1], dtype=torch.float64)
+    first = torch.tensor([2.0, 4, 18], dtype=torch.float64)
+    now = torch.tensor([1.0, 4, 9], dtype=torch.float64)
+    weights = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    lengths = weights * norms
+    ratio = now / first
+    targets = (lengths.mean() * (ratio / ratio.mean()) ** 1.5).detach()
+    near(ratio / ratio.mean(), (0.75, 1.5, 0.75))
+    near(targets, (1.948557, 5.511352, 1.948557))
+    objective = (lengths - targets).abs().sum()
+    objective.backward()
+    near(objective.detach(), [1.488648])
+    near(weights.grad, (2, 6, -1))
+
+
+def test_distinct_methods_give_distinct_updates():
+    methods = {
+        "mean": Mean(), "sum": Sum(), "upgrad": UPGrad(), "dualproj": DualProj(), "mgda": MGDA(),
+        "cagrad": CAGrad(), "pcgrad": PCGrad(), "gradvac": GradVac(), "imtl": IMTLG(),
+        "nash": NashMTL(), "fair": FairGrad(2.0), "aligned": AlignedMTL(), "config": ConFIG(),
+        "gradnorm": GradNorm(), "graddrop": GradDrop(), "moco": MoCo(), "dbmtl": DBMTL(),
+    }  # fmt: skip
+    losses = torch.tensor([1.0, 4, 9], dtype=torch.float64)
+    updates = {}
+    for name, method in methods.items():
+        for _ in range(3):
+            output = method(J3 if hasattr(method, "combine") else J3 @ J3.T, losses)
+        updates[name] = output if hasattr(method, "combine") else output @ J3
+    names = list(updates)
+    for i, one in enumerate(names):
+        for two in names[i + 1 :]:
+            assert not torch.allclose(updates[one], updates[two], rtol=1e-6), (one, two)
