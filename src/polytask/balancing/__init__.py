@@ -3,7 +3,15 @@
 from .base import LossBalancer
 from .equal import EqualWeights
 from .fixed import FixedWeights
+from .linear import LinearBalancer
 from .pooled import PooledLoss
 from .scheduled import ScheduledWeights
 
-__all__ = ["EqualWeights", "FixedWeights", "LossBalancer", "PooledLoss", "ScheduledWeights"]
+__all__ = [
+    "EqualWeights",
+    "FixedWeights",
+    "LinearBalancer",
+    "LossBalancer",
+    "PooledLoss",
+    "ScheduledWeights",
+]

@@ -1,19 +1,18 @@
 """Equal weights: the baseline of loss balancing."""
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import require
 
-from .base import LossBalancer
-from .mean import weighted_mean
+from .linear import LinearBalancer
 
 
 @final
-class EqualWeights(LossBalancer):
+class EqualWeights(LinearBalancer):
     """The mean of the losses of the tasks that have labels in the update.
 
     objective = Σ_k L_k / K' over the K' present tasks: the weights sum to 1 whatever is missing,
@@ -34,18 +33,14 @@ class EqualWeights(LossBalancer):
         2.0
     """
 
-    linear: ClassVar[bool] = True
+    values: Tensor
 
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         require(num_tasks >= 1, "num_tasks", "be at least 1", num_tasks)
         self.num_tasks = num_tasks
+        self.register_buffer("values", torch.ones(num_tasks), persistent=False)
 
-    def objective(
-        self,
-        losses: Float[Tensor, " tasks"],
-        present: Bool[Tensor, " tasks"],
-        counts: Float[Tensor, " tasks"] | None,
-    ) -> Float[Tensor, ""]:
-        """The mean over the present tasks."""
-        return weighted_mean(losses, torch.ones_like(losses), present)
+    def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
+        """All the same."""
+        return self.values

@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import require
 
-from .base import LossBalancer
-from .mean import weighted_mean
+from .linear import LinearBalancer
 
 
 @final
-class FixedWeights(LossBalancer):
+class FixedWeights(LinearBalancer):
     """The mean of the losses with weights that never change.
 
     objective = Σ_k w_k L_k / Σ_k w_k over the present tasks. Only ratios matter: (1, 2) and
@@ -37,7 +36,6 @@ class FixedWeights(LossBalancer):
         2.5
     """
 
-    linear: ClassVar[bool] = True
     values: Tensor
 
     def __init__(self, weights: Sequence[float]) -> None:
@@ -53,11 +51,6 @@ class FixedWeights(LossBalancer):
         require(any(weight > 0 for weight in weights), "weights", "hold one above 0", list(weights))
         self.register_buffer("values", torch.tensor(list(weights), dtype=torch.float64))
 
-    def objective(
-        self,
-        losses: Float[Tensor, " tasks"],
-        present: Bool[Tensor, " tasks"],
-        counts: Float[Tensor, " tasks"] | None,
-    ) -> Float[Tensor, ""]:
-        """The weighted mean over the present tasks."""
-        return weighted_mean(losses, self.values, present)
+    def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
+        """As given."""
+        return self.values

@@ -1,19 +1,18 @@
 """The pooled loss: every label counts the same, whichever task it belongs to."""
 
-from typing import ClassVar, final
+from typing import final
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import require
 from polytask.errors import InvalidArgument
 
-from .base import LossBalancer
-from .mean import weighted_mean
+from .linear import LinearBalancer
 
 
 @final
-class PooledLoss(LossBalancer):
+class PooledLoss(LinearBalancer):
     """The mean over all labels of the update; tasks with more labels weigh more.
 
     objective = Σ_k n_k L_k / Σ_k n_k, where n_k is the sum of the row weights over the labels of
@@ -36,23 +35,16 @@ class PooledLoss(LossBalancer):
         1.5
     """
 
-    linear: ClassVar[bool] = True
-
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         require(num_tasks >= 1, "num_tasks", "be at least 1", num_tasks)
         self.num_tasks = num_tasks
 
-    def objective(
-        self,
-        losses: Float[Tensor, " tasks"],
-        present: Bool[Tensor, " tasks"],
-        counts: Float[Tensor, " tasks"] | None,
-    ) -> Float[Tensor, ""]:
-        """The mean over the labels of the present tasks."""
+    def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
+        """The label counts."""
         if counts is None:
             raise InvalidArgument(
                 "`counts` must be given, because PooledLoss weighs each task by its labels; got "
                 "None. Pass the label counts of the update, or use EqualWeights."
             )
-        return weighted_mean(losses, counts.detach(), present)
+        return counts.detach()

@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask._checks import require
 
-from .base import LossBalancer
-from .mean import weighted_mean
+from .linear import LinearBalancer
 
 
 @final
-class ScheduledWeights(LossBalancer):
+class ScheduledWeights(LinearBalancer):
     """The mean of the losses with weights that are functions of the epochs done.
 
     objective = Σ_k w_k(e) L_k / Σ_k w_k(e) over the present tasks, e the epochs done (fractions
@@ -42,7 +41,6 @@ class ScheduledWeights(LossBalancer):
         2.0
     """
 
-    linear: ClassVar[bool] = True
     values: Tensor
 
     def __init__(self, schedules: Sequence[Callable[[float], float]]) -> None:
@@ -68,14 +66,9 @@ class ScheduledWeights(LossBalancer):
             self.values.copy_(torch.tensor(values, dtype=torch.float64))
             self._shown = values
 
-    def objective(
-        self,
-        losses: Float[Tensor, " tasks"],
-        present: Bool[Tensor, " tasks"],
-        counts: Float[Tensor, " tasks"] | None,
-    ) -> Float[Tensor, ""]:
-        """The mean over the present tasks with the weights of the moment."""
-        return weighted_mean(losses, self.values, present)
+    def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
+        """Those of the moment."""
+        return self.values
 
 
 def _forget(module: nn.Module, incompatible: object) -> None:  # noqa: ARG001 (torch's form)

@@ -139,15 +139,36 @@ def full_precision(output: Tensor) -> Tensor:
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
+def masked_sum(
+    loss: Float[Tensor, "rows *t"],
+    mask: Bool[Tensor, "rows *t"],
+    row_weights: Tensor | None,
+) -> Float[Tensor, " *t"]:
+    """Sum of an unreduced loss over the labelled rows.
+
+    Masking a label equals deleting its term: the loss of a masked cell is replaced by an exact
+    zero (`torch.where`, so that a filled gap contributes neither value nor gradient).
+
+    Args:
+        loss: Unreduced loss, rows first.
+        mask: True where a label exists; same shape.
+        row_weights: ``[rows]`` or None for ones.
+
+    Returns:
+        Sums of shape ``[*t]``.
+    """
+    kept = torch.where(mask, loss, 0.0)
+    if row_weights is not None:
+        kept = kept * _per_row(row_weights, loss)
+    return kept.sum(0)
+
+
 def masked_sums(
     loss: Float[Tensor, "rows *t"],
     mask: Bool[Tensor, "rows *t"],
     row_weights: Tensor | None,
 ) -> TaskLosses:
-    """Sums and counts of an unreduced loss over the labelled rows.
-
-    Masking a label equals deleting its term: the loss of a masked cell is replaced by an exact
-    zero (`torch.where`, so that a filled gap contributes neither value nor gradient).
+    """Sums and counts of an unreduced loss over the labelled rows; see `masked_sum`.
 
     Args:
         loss: Unreduced loss, rows first.
@@ -159,7 +180,9 @@ def masked_sums(
     """
     weights = mask.to(loss.dtype)
     if row_weights is not None:
-        shape = (-1,) + (1,) * (loss.ndim - 1)
-        weights = weights * row_weights.to(loss.dtype).view(shape)
-    sums = (torch.where(mask, loss, 0.0) * weights).sum(0)
-    return TaskLosses(sums, weights.sum(0))
+        weights = weights * _per_row(row_weights, loss)
+    return TaskLosses(masked_sum(loss, mask, row_weights), weights.sum(0))
+
+
+def _per_row(row_weights: Tensor, loss: Tensor) -> Tensor:
+    return row_weights.to(loss.dtype).view((-1,) + (1,) * (loss.ndim - 1))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polytask.data.batch import Batch, Batches
 from polytask.data.batches import transform
-from polytask.tasks.base import TaskLosses, masked_sums
+from polytask.tasks.base import TaskLosses, masked_sum, masked_sums
 from polytask.tasks.groups import TaskGroup
 
 Outputs = Mapping[str, Tensor]
@@ -33,6 +33,18 @@ def group_losses(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) ->
     if len(pieces) == 1:
         return pieces[0]
     return TaskLosses(torch.cat([p.sums for p in pieces]), torch.cat([p.counts for p in pieces]))
+
+
+def group_sums(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) -> list[Tensor]:
+    """The sums of `group_losses` alone, ``[k]`` per group: an update knows its counts already."""
+    return [
+        masked_sum(
+            group.loss(outputs[group.name], batch.targets[group.name]),
+            batch.masks[group.name],
+            batch.row_weights,
+        )
+        for group in groups
+    ]
 
 
 def user_order(groups: Sequence[TaskGroup]) -> list[int]:

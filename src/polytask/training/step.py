@@ -1,10 +1,11 @@
 """One update, in the one order that every technique relies on.
 
-counts of the window → forward → losses (sums, counts) → balance → penalties of the architecture,
-added once and unweighted → backward → non-finite check (skips everything below) → global clip →
-optimizer step.
+counts of the window → forward → losses (sums, counts) → balance: the weights of the tasks →
+weighted sum, plus the penalties of the architecture, added once and unweighted → backward →
+non-finite check (skips everything below) → global clip → optimizer step.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
-from polytask.balancing.base import LossBalancer
+from polytask.balancing import LinearBalancer, LossBalancer
 from polytask.data.batch import Window
 from polytask.sharing.base import ModelOutput
 from polytask.tasks.groups import TaskGroup
 
-from .measure import group_losses, user_order
+from .measure import group_sums, user_order
 
 
 @final
@@ -47,6 +48,7 @@ class Step:
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._moving = _modules_with_state(nn.ModuleList([model, balance]))
         order = user_order(groups)
         self._order = None if order == list(range(len(order))) else torch.tensor(order)
         device = self.parameters[0].device
@@ -54,6 +56,7 @@ class Step:
             self._order = self._order.to(device)
         self.totals = torch.zeros(3, len(order), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""
+        self._sums, self._counts, self._weights = self.totals.unbind()
         self.skipped = 0
         self.updates = 0
 
@@ -73,50 +76,87 @@ class Step:
         self.skipped = int(state_dict["skipped"])
         self.updates = int(state_dict["updates"])
 
-    def _in_user_order(self, vector: Tensor) -> Tensor:
-        return vector if self._order is None else vector[self._order]
-
     def update(self, window: Window) -> bool:
         """One optimizer step over the micro-batches of a window.
 
         Returns:
-            False if the step was skipped because the gradient is not finite.
+            False if the gradient is not finite: then nothing but `skipped` has changed.
         """
         batches, window_counts = window
-        counts = self._in_user_order(torch.cat([window_counts[g.name] for g in self.groups]))
+        counts = self._in_user_order([window_counts[group.name] for group in self.groups])
         present = counts > 0
         divisors = torch.where(present, counts, 1.0)
+        before = [buffer.clone() for buffer in self._buffers()]
+        seen: list[tuple[Tensor, Tensor]] = []
         self.optimizer.zero_grad(set_to_none=True)
-        for index, batch in enumerate(batches):
+        for batch in batches:
             output: ModelOutput = self.model(batch.inputs)
-            sums = group_losses(output.outputs, batch, self.groups).sums
-            losses = self._in_user_order(sums) / divisors
-            if losses.requires_grad:
-                losses.retain_grad()
-            objective = self.balance(losses, present, counts)
+            sums = self._in_user_order(group_sums(output.outputs, batch, self.groups))
+            weights = self._balanced(sums.detach() / divisors, present, counts)
+            objective = torch.dot(weights / divisors, sums)
             for penalty in output.shared.penalties.values():
                 objective = objective + penalty / len(batches)
             if objective.requires_grad:
-                objective.backward()
-            with torch.no_grad():
-                self.totals[0] += losses.detach() * counts
-                if index == 0 and losses.grad is not None:
-                    self.totals[2] += losses.grad
-        self.totals[1] += counts
+                torch.autograd.backward(objective)
+            seen.append((sums.detach(), weights))
         self.updates += 1
-        return self._apply()
+        if not self._apply():
+            self.skipped += 1
+            for buffer, value in zip(self._buffers(), before, strict=True):
+                buffer.copy_(value)
+            return False
+        for sums, _ in seen:
+            self._sums.add_(sums)
+        self._counts.add_(counts)
+        self._weights.add_(seen[0][1])
+        return True
+
+    def _balanced(self, losses: Tensor, present: Tensor, counts: Tensor) -> Tensor:
+        """The weights: the gradient of the balanced objective with respect to the losses."""
+        if isinstance(self.balance, LinearBalancer):
+            return self.balance.weights(present, counts, losses.dtype)
+        losses.requires_grad_()
+        objective = self.balance(losses, present, counts)
+        if objective.requires_grad:
+            objective.backward()
+        return torch.zeros_like(losses) if losses.grad is None else losses.grad
 
     def _apply(self) -> bool:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
-            self.skipped += 1
+        norm = _norm(gradients)
+        if not math.isfinite(norm):
             return False
-        if self.clip_norm:
-            coefficient = self.clip_norm / (norm + 1e-6)
-            if coefficient < 1:
-                torch._foreach_mul_(gradients, coefficient)
+        if self.clip_norm and norm > self.clip_norm:
+            torch._foreach_mul_(gradients, self.clip_norm / norm)
         fail_point("step.before-optimizer")
         self.optimizer.step()
         fail_point("step.after-optimizer")
         return True
+
+    def _in_user_order(self, pieces: Sequence[Tensor]) -> Tensor:
+        """One vector ``[k]`` per group → ``[tasks]``."""
+        vector = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
+        return vector if self._order is None else vector[self._order]
+
+    def _buffers(self) -> list[Tensor]:
+        """What an update moves besides parameters: running statistics, state of the balancer."""
+        return [buffer for module in self._moving for buffer in module.buffers(recurse=False)]
+
+
+def _modules_with_state(root: nn.Module) -> list[nn.Module]:
+    """Modules with buffers that are part of the state; constants are not."""
+    kept = root.state_dict(keep_vars=True)
+    return [
+        module
+        for name, module in root.named_modules()
+        if any(f"{name}.{key}" in kept for key, _ in module.named_buffers(recurse=False))
+        and not isinstance(module, LinearBalancer)
+    ]
+
+
+def _norm(gradients: list[Tensor]) -> float:
+    """The global norm; the one number an update reads back from the device."""
+    if not gradients:
+        return 0.0
+    norms = torch.stack(torch._foreach_norm(gradients))
+    return float(torch.linalg.vector_norm(norms))
