@@ -80,6 +80,8 @@ def solve_dualproj(gramian: Array, preference: Array, precision: float) -> Solut
     else:
         matrix, exponents, _ = equilibrate(restrict(gramian, rows))
         scaled = np.ldexp(preference[rows], exponents)
+        if is_stationary(matrix, scaled, precision):  # the mean is a rounding error: nothing to do
+            return conclude(weights, 0.0, STATIONARY)
         found, residuals = solve_lcp(matrix, (matrix @ scaled)[None])
         weights[rows] = preference[rows] + np.ldexp(found[0], -exponents)
         residual = float(residuals[0])

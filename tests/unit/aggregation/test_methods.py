@@ -1,0 +1,438 @@
+"""What each aggregation method does beyond the common laws."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from polytask import aggregation
+from polytask.aggregation import (
+    DBMTL,
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    CAGrad,
+    ClipTaskGradients,
+    ConFIG,
+    EqualizeNorms,
+    EveryN,
+    FairGrad,
+    GradDrop,
+    GradNorm,
+    GradVac,
+    GramianAggregator,
+    Mean,
+    MoCo,
+    MovingAverageWeights,
+    NashMTL,
+    PCGrad,
+    RandomSource,
+    Sum,
+    UPGrad,
+)
+from polytask.errors import InvalidArgument, UnknownName
+
+J2 = torch.tensor([[-4.0, 1, 1], [6, 1, 1]], dtype=torch.float64)
+J3 = torch.tensor([[1.0, 0, 2, -1], [-2, 1, 0, 1], [3, -1, -3, 0]], dtype=torch.float64)
+G2, G3 = J2 @ J2.T, J3 @ J3.T
+ALL = [
+    getattr(aggregation, name)
+    for name in aggregation.__all__
+    if isinstance(getattr(aggregation, name), type)
+    and issubclass(getattr(aggregation, name), aggregation.Aggregator)
+    and "Aggregator" not in name
+]
+
+
+def test_the_published_methods_are_documented():
+    for method in ALL:
+        text = method.__doc__
+        assert "Example:" in text, method
+        if method.paper:
+            assert "Reference:" in text, method
+            assert "Scale:" in text or "scale" in text.lower(), method
+
+
+@pytest.mark.parametrize(
+    "method", [MGDA, UPGrad, CAGrad, IMTLG, NashMTL, FairGrad, AlignedMTL, ConFIG, PCGrad, GradVac]
+)
+def test_single_precision_gramians_of_a_duplicated_task_agree_with_double(method):
+    jacobian = torch.cat([J3, J3[:1]])
+    double = method()(jacobian @ jacobian.T) @ jacobian
+    single = method()((jacobian @ jacobian.T).float()).double() @ jacobian
+    scale = jacobian.norm(dim=1).sum()
+    assert float((double - single).abs().max()) <= 1e-5 * float(scale)
+
+
+def test_the_eigenvalues_that_count_depend_on_how_the_gramian_was_accumulated():
+    jacobian = torch.cat([J3, J3[:1]]).float()
+    noisy = (jacobian @ jacobian.T).double()
+    noisy[0, 3] = noisy[3, 0] = 6.0 - 3e-7  # a rounding error of single precision
+    right, wrong = AlignedMTL(), AlignedMTL()
+    right.accumulated_in = torch.float32
+    short = (wrong(noisy) @ jacobian.double()).norm()
+    long = (right(noisy) @ jacobian.double()).norm()
+    assert float(short) < 0.01 * float(long)
+    assert "rank-deficient" in right.flags
+    assert "rank-deficient" not in wrong.flags
+
+
+def test_state_stays_on_the_host_in_double_precision():
+    method = GradVac()
+    method(G2)
+    method.half()
+    method.to("meta")
+    assert method.cosines.dtype == torch.float64
+    assert method.cosines.device.type == "cpu"
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.__name__)
+def test_weights_are_no_parameters(method):
+    wraps = {EveryN: (UPGrad(), 2), MovingAverageWeights: (UPGrad(),), EqualizeNorms: (UPGrad(),)}
+    arguments = wraps.get(method, (UPGrad(), 1.0) if method is ClipTaskGradients else ())
+    assert not list(method(*arguments).parameters())
+
+
+def test_values_travel_in_one_copy(monkeypatch):
+    copies = []
+    original = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: copies.append(1) or original(t))
+    for forbidden in ("item", "tolist", "__bool__", "__float__"):
+        monkeypatch.setattr(
+            torch.Tensor, forbidden, lambda *_: pytest.fail("another synchronisation")
+        )
+    losses, present = torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.bool)
+    for method in (MGDA("loss"), GradNorm(), UPGrad(), GradVac(), PCGrad(), NashMTL()):
+        copies.clear()
+        method(G3, losses, present)
+        assert len(copies) == 1, method
+
+
+# ── preferences
+
+
+@pytest.mark.parametrize("method", [UPGrad, AlignedMTL, ConFIG, aggregation.DualProj])
+def test_preferences_are_checked(method):
+    for wrong in ((1.0, 0.0), (1.0, -1.0), (1.0, float("nan")), ()):
+        with pytest.raises(InvalidArgument, match="preference"):
+            method(preference=wrong)
+    with pytest.raises(InvalidArgument, match="each of the 3 tasks"):
+        method(preference=(1.0, 2.0))(G3)
+
+
+def test_preferences_of_present_tasks_keep_their_ratio():
+    jacobian = torch.cat([J2[:1], torch.full((1, 3), torch.nan, dtype=torch.float64), J2[1:]])
+    present = torch.tensor([True, False, True])
+    partial = UPGrad((3.0, 5.0, 1.0))(jacobian @ jacobian.T, None, present)
+    assert torch.equal(partial[present], UPGrad((3.0, 1.0))(G2))
+
+
+def test_preference_pulls_the_projection_towards_its_task():
+    slopes = [G3 @ UPGrad((p, 1.0, 1.0))(G3) for p in (1.0, 5.0)]
+    assert slopes[1][0] > slopes[0][0]
+
+
+# ── MGDA
+
+
+@pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss+"])
+def test_normalisation_is_used_only_to_find_the_weights(normalization):
+    losses = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
+    sizes = {"none": torch.ones(3), "l2": J3.norm(dim=1), "loss": losses}
+    sizes["loss+"] = losses * sizes["l2"]
+    size = sizes[normalization].double()
+    expected = MGDA()(G3 / size[:, None] / size[None, :])
+    weights = MGDA(normalization)(G3, losses)
+    assert torch.allclose(weights, expected, atol=1e-12)
+    assert float(weights.sum()) == pytest.approx(1.0)
+
+
+def test_a_loss_that_is_not_positive_leaves_its_task_out():
+    method = MGDA("loss")
+    weights = method(G3, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64))
+    assert weights[1] == 0.0
+    assert "loss-not-positive" in method.flags
+    assert torch.isfinite(method(G3, torch.zeros(3, dtype=torch.float64))).all()
+
+
+# ── PCGrad, GradVac, GradDrop
+
+
+def test_pcgrad_visits_the_others_in_every_order():
+    orders = {tuple(map(tuple, RandomSource(seed).orders(3))) for seed in range(200)}
+    assert len(orders) == 2**3
+    assert all(i not in row for order in orders for i, row in enumerate(order))
+    outcomes = {tuple(np.round(PCGrad(seed)(G3).numpy(), 6)) for seed in range(200)}
+    assert len(outcomes) > 2
+
+
+def test_two_methods_do_not_share_their_randomness():
+    alone, one, two = PCGrad(1), PCGrad(1), PCGrad(2)
+    expected = [alone(G3) for _ in range(4)]
+    mixed = []
+    for _ in range(4):
+        mixed.append(one(G3))
+        two(G3)
+    assert all(map(torch.equal, expected, mixed))
+
+
+def test_gradvac_survives_opposite_gradients():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        row = torch.randn(1, 7, generator=generator)
+        jacobian = torch.cat([row, -row * torch.rand(1, generator=generator)])
+        method = GradVac()
+        for _ in range(3):
+            assert torch.isfinite(method(jacobian @ jacobian.T)).all()
+        assert torch.isfinite(method.cosines).all()
+
+
+def test_gradvac_keeps_the_cosines_of_absent_tasks():
+    method = GradVac()
+    method(G3)
+    before = method.cosines.clone()
+    method(G3, None, torch.tensor([True, True, False]))
+    assert torch.equal(method.cosines[2], before[2])
+    assert torch.equal(method.cosines[:, 2], before[:, 2])
+    assert method.cosines[0, 1] != before[0, 1]
+
+
+@pytest.mark.parametrize("method", [GradVac(), GradNorm(), EveryN(UPGrad(), 1)])
+def test_another_number_of_tasks_needs_a_reset(method):
+    method(G3, torch.ones(3, dtype=torch.float64))
+    with pytest.raises(InvalidArgument, match="reset"):
+        method(G2, torch.ones(2, dtype=torch.float64))
+    method.reset()
+    method(G2, torch.ones(2, dtype=torch.float64))
+
+
+def test_graddrop_keeps_one_sign_per_coordinate():
+    update = GradDrop(seed=0)(J3)
+    for value, column in zip(update, J3.T, strict=True):
+        sides = (column.clamp(min=0).sum(), column.clamp(max=0).sum())
+        assert any(torch.isclose(value, side) for side in sides)
+
+
+# ── Nash-MTL and FairGrad
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 10])
+@pytest.mark.parametrize("max_norm", [None, 1.0, 1.5, 100.0])
+def test_the_length_of_the_nash_update(tasks, max_norm):
+    rows = torch.randn(tasks, 20, generator=torch.Generator().manual_seed(tasks)).double()
+    direction = NashMTL(max_norm)(rows @ rows.T) @ rows
+    expected = tasks**0.5 if max_norm is None else min(tasks**0.5, max_norm)
+    assert float(direction.norm()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_fairgrad_runs_from_the_sum_to_the_least_norm():
+    assert torch.equal(FairGrad(0.0)(G3), torch.ones(3, dtype=torch.float64))
+    near_max_min = FairGrad(200.0)(G3)
+    assert torch.allclose(near_max_min / near_max_min.sum(), MGDA()(G3), atol=5e-3)
+
+
+# ── GradNorm
+
+
+def test_gradnorm_raises_the_weight_of_the_slow_task():
+    method = GradNorm(alpha=1.5, learning_rate=0.05)
+    equal = torch.eye(2, dtype=torch.float64)
+    for step in range(30):
+        method(equal, torch.tensor([1.0, 0.9**step], dtype=torch.float64))
+    assert method.task_weights[0] > 1.2 * method.task_weights[1]
+    assert float(method.task_weights.sum()) == pytest.approx(2.0)
+
+
+def test_gradnorm_weights_never_turn_negative():
+    method = GradNorm(learning_rate=100.0)
+    for _ in range(20):
+        weights = method(G3, torch.ones(3, dtype=torch.float64))
+        assert (weights > 0).all()
+
+
+def test_gradnorm_reads_the_diagonal_only():
+    losses = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    full, norms = GradNorm(), GradNorm()
+    for _ in range(3):
+        full(G3, losses)
+        norms(torch.diag(torch.diagonal(G3)), losses)
+    assert torch.equal(full.task_weights, norms.task_weights)
+
+
+# ── wrappers
+
+
+def test_weights_are_reused_for_n_updates():
+    method = EveryN(PCGrad(), 3)
+    outputs = [method(G3 * (1 + step)) for step in range(7)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+    assert torch.equal(outputs[3], outputs[5])
+    reference = PCGrad()
+    expected = [reference(G3), reference(G3 * 4), reference(G3 * 7)]
+    assert all(map(torch.equal, outputs[::3], expected))
+
+
+def test_reused_weights_need_no_gramian():
+    method, present = EveryN(UPGrad(), 3), torch.ones(3, dtype=torch.bool)
+    assert method.ready_weights(present) is None
+    weights = method(G3)
+    assert torch.equal(method.ready_weights(present), weights)
+    assert "reused" in method.flags
+    assert torch.equal(method.ready_weights(present), weights)
+    assert method.ready_weights(present) is None
+
+
+def test_a_task_that_was_absent_makes_weights_anew():
+    method = EveryN(UPGrad(), 100)
+    method(G3, None, torch.tensor([True, True, False]))
+    assert method.ready_weights(torch.tensor([True, True, True])) is None
+    assert torch.equal(method(G3), UPGrad()(G3))
+
+
+def test_equal_and_sum_weights_are_ready_without_gradients():
+    present = torch.tensor([True, False, True])
+    assert Mean().ready_weights(present).tolist() == [0.5, 0.0, 0.5]
+    assert Sum().ready_weights(present).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_averaged_weights_start_at_the_first_and_skip_absent_tasks():
+    method = MovingAverageWeights(UPGrad(), 0.9)
+    first = method(G3)
+    assert torch.equal(first, UPGrad()(G3))
+    method(G3, None, torch.tensor([True, False, True]))
+    assert method.average[1] == first[1]
+    moved = MovingAverageWeights(MGDA(), 0.5)
+    moved(G2)
+    assert torch.allclose(moved(torch.eye(2).double()), torch.tensor([0.55, 0.45]).double())
+
+
+def test_clipping_shortens_only_long_gradients():
+    weights = ClipTaskGradients(Sum(), 3.0)(G3)
+    lengths = (weights[:, None] * J3).norm(dim=1)
+    assert torch.allclose(lengths, J3.norm(dim=1).clamp(max=3.0))
+    wide = ClipTaskGradients(UPGrad(), 1e9)
+    assert torch.equal(wide(G3), UPGrad()(G3))
+
+
+def test_equalised_gradients_have_one_length():
+    for target in ("mean", "minimum", "one"):
+        weights = EqualizeNorms(Sum(), target)(G3)
+        lengths = (weights[:, None] * J3).norm(dim=1)
+        norms = J3.norm(dim=1)
+        wanted = {"mean": norms.mean(), "minimum": norms.min(), "one": torch.ones(())}[target]
+        assert torch.allclose(lengths, wanted.double().expand(3))
+
+
+def test_wrappers_pass_the_facts_on():
+    assert EveryN(GradNorm(), 2).needs_losses
+    assert ClipTaskGradients(Mean(), 1.0).needs == "norms"
+    assert "non-conflicting" in ClipTaskGradients(UPGrad(), 1.0).guarantees
+    assert "non-conflicting" not in EveryN(UPGrad(), 2).guarantees
+    assert EveryN(UPGrad(), 1).guarantees == UPGrad().guarantees
+
+
+# ── Jacobian methods
+
+
+def test_moco_keeps_absent_tasks_as_they_are():
+    method = MoCo()
+    method(J3)
+    tracked, shares = method.tracked.clone(), method.shares.clone()
+    method(J3, None, torch.tensor([True, False, True]))
+    assert torch.equal(method.tracked[1], tracked[1])
+    assert method.shares[1] == shares[1]
+    assert float(method.shares.sum()) == pytest.approx(1.0)
+    assert method.weights[1] == 0.0
+
+
+def test_moco_normalisation_divides_in_weights_and_update():
+    method = MoCo(beta=1.0, gamma=1e-9, rho=0.0, normalization="l2")
+    update = method(J3)
+    expected = (J3 / J3.norm(dim=1, keepdim=True)).mean(0)
+    assert torch.allclose(update, expected, atol=1e-8)
+
+
+def test_dbmtl_contributions_have_one_length():
+    method = DBMTL(beta=0.0)
+    losses = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
+    update = method(J3, losses)
+    rows = J3 / (losses + 1e-8)[:, None]
+    longest = rows.norm(dim=1).max()
+    assert torch.allclose(update, (rows / rows.norm(dim=1, keepdim=True) * longest).sum(0))
+
+
+def test_dbmtl_leaves_out_a_loss_without_logarithm():
+    method = DBMTL()
+    update = method(J3, torch.tensor([1.0, -4.0, 9.0], dtype=torch.float64))
+    assert "loss-not-positive" in method.flags
+    assert torch.isfinite(update).all()
+    assert not method.averages[1].any()
+
+
+def test_another_number_of_parameters_is_refused():
+    for method in (MoCo(), DBMTL()):
+        method(J3, torch.ones(3, dtype=torch.float64))
+        with pytest.raises(InvalidArgument, match="parameters"):
+            method(J3[:, :2], torch.ones(3, dtype=torch.float64))
+
+
+# ── arguments and the base class
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: MGDA("l1"), UnknownName, "l2"),
+        (lambda: CAGrad(1.0), InvalidArgument, "`c`"),
+        (lambda: CAGrad(rescale="squares"), UnknownName, "square"),
+        (lambda: GradVac(beta=1.5), InvalidArgument, "beta"),
+        (lambda: NashMTL(0.0), InvalidArgument, "max_norm"),
+        (lambda: FairGrad(-1.0), InvalidArgument, "alpha"),
+        (lambda: AlignedMTL(sigma="mean"), UnknownName, "sigma"),
+        (lambda: GradNorm(learning_rate=0.0), InvalidArgument, "learning_rate"),
+        (lambda: GradDrop(leak=(2.0,)), InvalidArgument, "leak"),
+        (lambda: GradDrop(leak=(0.5,))(J3), InvalidArgument, "leak"),
+        (lambda: MoCo(beta=0.0), InvalidArgument, "beta"),
+        (lambda: MoCo(normalization="l1"), UnknownName, "l2"),
+        (lambda: DBMTL(beta=1.0), InvalidArgument, "beta"),
+        (lambda: EveryN(UPGrad(), 0), InvalidArgument, "`n`"),
+        (lambda: MovingAverageWeights(UPGrad(), 1.0), InvalidArgument, "decay"),
+        (lambda: ClipTaskGradients(UPGrad(), -1.0), InvalidArgument, "max_norm"),
+        (lambda: EqualizeNorms(UPGrad(), "max"), UnknownName, "mean"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(build, error, words):
+    with pytest.raises(error, match=words) as caught:
+        build()
+    assert str(caught.value).count("\n") == 0
+
+
+def test_a_state_of_another_method_is_refused():
+    with pytest.raises(RuntimeError, match="Missing key"):
+        GradVac().load_state_dict(UPGrad().state_dict())
+
+
+def test_copies_are_independent():
+    method = GradVac(seed=4)
+    method(G3)
+    twin = copy.deepcopy(method)
+    assert torch.equal(method(G3), twin(G3))
+    method(G3)
+    assert not torch.equal(method.cosines, twin.cosines)
+
+
+class Constant(GramianAggregator):
+    """A third party's method needs one function."""
+
+    def weigh(self, problem):
+        return aggregation.Solution(np.full(problem.tasks.size, 0.3), 0.0, frozenset({"mine"}))
+
+
+def test_a_method_of_ones_own_needs_one_function():
+    method = Constant()
+    assert method(G3.float(), None, torch.tensor([True, False, True])).tolist() == pytest.approx(
+        [0.3, 0.0, 0.3]
+    )
+    assert method.flags == {"mine"}
