@@ -69,13 +69,13 @@ def peers() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     from torchjd import aggregation as jd
 
     names = {
-        "UPGrad": lambda: jd.UPGradWeighting(),
-        "DualProj": lambda: jd.DualProjWeighting(),
-        "MGDA": lambda: jd.MGDAWeighting(),
+        "UPGrad": jd.UPGradWeighting,
+        "DualProj": jd.DualProjWeighting,
+        "MGDA": jd.MGDAWeighting,
         "CAGrad": lambda: jd.CAGradWeighting(c=0.5),
-        "IMTLG": lambda: jd.IMTLGWeighting(),
-        "AlignedMTL": lambda: jd.AlignedMTLWeighting(),
-        "PCGrad": lambda: jd.PCGradWeighting(),
+        "IMTLG": jd.IMTLGWeighting,
+        "AlignedMTL": jd.AlignedMTLWeighting,
+        "PCGrad": jd.PCGradWeighting,
     }
     found = {}
     for name, build in names.items():
@@ -95,9 +95,9 @@ def problems(tasks: int, count: int) -> list[np.ndarray]:
     return [row @ row.T for row in rows]
 
 
-def clock(call: Callable[[], object]) -> float:
+def clock(call: Callable[..., object], gramian: np.ndarray | torch.Tensor) -> float:
     start = time.perf_counter()
-    call()
+    call(gramian)
     return time.perf_counter() - start
 
 
@@ -110,8 +110,7 @@ def measure(tasks: int, count: int, repeats: int = 7) -> list[tuple[str, float, 
         costs, floors, worst = [], [], 0.0
         for gramian in gramians:
             pairs = [
-                (clock(lambda g=gramian: solve(g)), clock(lambda g=gramian: g @ g))
-                for _ in range(repeats)
+                (clock(solve, gramian), clock(lambda g: g @ g, gramian)) for _ in range(repeats)
             ]
             costs.append(min(cost for cost, _ in pairs))
             floors.append(min(floor for _, floor in pairs))
@@ -123,7 +122,7 @@ def measure(tasks: int, count: int, repeats: int = 7) -> list[tuple[str, float, 
         costs, worst = [], 0.0
         for gramian in gramians:
             tensor = torch.from_numpy(gramian)
-            costs.append(min(clock(lambda t=tensor: weigh(t)) for _ in range(3)))
+            costs.append(min(clock(weigh, tensor) for _ in range(3)))
             mine = ours(gramian).weights
             worst = max(worst, float(np.abs(weigh(tensor).numpy() - mine).max() / mine.max()))
         cost, floor = float(np.median(costs)), float(np.median(floors))

@@ -1,5 +1,7 @@
 """Conflict-averse gradient descent."""
 
+import math
+
 import numpy as np
 
 from .lcp import lcp_residual, solve_lcp
@@ -9,6 +11,7 @@ from .solution import STATIONARY, TOLERANCE, Array, Solution, conclude
 
 _ROUNDS = 60
 _ACCEPT = 1e-12
+_DIGITS = 1e-9
 
 
 def solve_cagrad(gramian: Array, c: float, precision: float) -> Solution:
@@ -55,9 +58,45 @@ def solve_cagrad(gramian: Array, c: float, precision: float) -> Solution:
     if c == 0.0:
         weights[rows] = uniform
         return conclude(weights, 0.0)
+    if rows.size == 2:
+        pair = _two_tasks(small, c, radius)
+        if pair is not None:
+            weights[rows] = pair[0]
+            return conclude(weights, pair[1])
     extra, residual, stationary = _extra_weights(small, uniform, c, precision)
     weights[rows] = uniform + extra
     return conclude(weights, residual, *([STATIONARY] if stationary else []))
+
+
+def _two_tasks(gramian: Array, c: float, radius: float) -> tuple[Array, float] | None:
+    """The closed form for two gradients and its residual; None where it loses digits.
+
+    With the unclipped weights m of least norm and R = 1 - (1 - c²) uᵀGu / mᵀGm, the paper's w is
+    m + (m - u)/√R, clipped to the simplex, if R > 0; otherwise the better of the two vertices.
+    """
+    g11, g12, g22 = float(gramian[0, 0]), float(gramian[0, 1]), float(gramian[1, 1])
+    spread = (g11 - g12) + (g22 - g12)
+    least = g11 * g22 - g12 * g12
+    if spread <= 0.0 or least <= _DIGITS * g11 * g22:
+        return None
+    m = (g22 - g12) / spread
+    ratio = 1.0 - (1.0 - c * c) * radius * spread / least
+    if ratio > 0.0:
+        first = min(1.0, max(0.0, m + (m - 0.5) / math.sqrt(ratio)))
+    else:
+        reach = c * math.sqrt(radius)
+        values = [0.5 * (g + g12) + reach * math.sqrt(g) for g in (g11, g22)]
+        first = 1.0 if values[0] <= values[1] else 0.0
+    second = 1.0 - first
+    squared = first * first * g11 + 2.0 * first * second * g12 + second * second * g22
+    factor = c * math.sqrt(radius / squared)
+    one, two = 0.5 + factor * first, 0.5 + factor * second
+    # Tasks with extra weight share the worst slope; the others are not below it.
+    gap = (g12 * one + g22 * two) - (g11 * one + g12 * two)
+    miss = abs(gap) if 0.0 < first < 1.0 else max(0.0, -gap if first == 1.0 else gap)
+    norms = math.sqrt(g11), math.sqrt(g22)
+    residual = miss / (min(norms) * (one * norms[0] + two * norms[1]))
+    return (np.array([one, two]), residual) if residual <= _DIGITS else None
 
 
 def _extra_weights(
