@@ -7,6 +7,7 @@ load that comes and goes favours nobody.
 Run: python -m benchmarks.training.step
 """
 
+import itertools
 import statistics
 import time
 
@@ -36,7 +37,7 @@ def hand_written(x: torch.Tensor, y: torch.Tensor, tasks: int, width: int):
     """A loop that the user would write; returns a function that runs one epoch."""
     layers: list[nn.Module] = []
     sizes = [FEATURES, width, width, width]
-    for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+    for i, o in itertools.pairwise(sizes):
         layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(0.1)]
     model = nn.Sequential(*layers, nn.Linear(width, tasks))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)

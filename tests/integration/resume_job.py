@@ -2,10 +2,14 @@
 
 Usage: python resume_job.py FOLDER [--resume]. Writes FOLDER/result.json with a digest of the final
 weights, the predictions' inputs and the history.
+
+With --serve it reads such lines from its input, "FOLDER FAIL_POINT|- [--resume]", runs each in a
+process of its own, forked after the imports and before any computation, and prints its exit status.
 """
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +18,7 @@ import torch
 from torch import Tensor
 
 from polytask import Binary, MultiTaskModel, Regression, Trainer
+from polytask._files import fail_points
 from polytask.backbones import MLP
 from polytask.balancing import LossBalancer
 from polytask.data.batch import Batch
@@ -96,8 +101,7 @@ def digest(model, history) -> dict[str, str]:
     return {"weights": weights.hexdigest(), "history": json.dumps(document, sort_keys=True)}
 
 
-def main() -> None:
-    folder, resume = Path(sys.argv[1]), "--resume" in sys.argv
+def job(folder: Path, resume: bool) -> None:
     torch.set_num_threads(1)
     trainer, model, train, valid = build(folder)
     resume = resume and (folder / "checkpoint.safetensors").exists()
@@ -105,5 +109,20 @@ def main() -> None:
     (folder / "result.json").write_text(json.dumps(digest(model, history)))
 
 
+def serve() -> None:
+    torch.optim.SGD([torch.zeros(1)], lr=1.0)  # torch imports a part of itself here
+    for line in sys.stdin:
+        folder, point, *rest = line.split()
+        child = os.fork()
+        if child == 0:
+            fail_points._ARMED = fail_points.parse("" if point == "-" else point)
+            job(Path(folder), "--resume" in rest)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    if "--serve" in sys.argv:
+        serve()
+    else:
+        job(Path(sys.argv[1]), "--resume" in sys.argv)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -22,7 +21,8 @@ from .callbacks import Callback, EpochView, StepView
 from .checkpoint import environment, load_checkpoint, save_checkpoint
 from .history import EpochRecord, History
 from .interrupt import Interrupt
-from .measure import means, measure, measure_baseline, subset, user_order
+from .measure import finite, means, measure, measure_baseline, subset, user_order
+from .memory import out_of_memory
 from .seeding import RandomScope
 from .step import Step
 from .stopping import Stopping
@@ -93,13 +93,18 @@ class Loop:
         self.epoch = 1
         self.steps = train.num_windows(plan.accumulate)
         self.consecutive_skips = 0
+        self.ended = False
         self.saved_at = time.monotonic()
         self.identity = {
             **plan.identity,
             **environment(),
             "rows": str(train.num_rows),
             "tasks": ", ".join(self.history.tasks),
+            "epochs": str(plan.epochs),
             "steps per epoch": str(self.steps),
+            "optimizer": type(optimizer).__name__,
+            "balance": type(plan.balance).__name__,
+            "number of parameters": str(sum(p.numel() for p in self.step.parameters)),
         }
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────
@@ -107,9 +112,9 @@ class Loop:
     def go(self, interrupt: Interrupt) -> History:
         """Runs to the end and leaves the best weights in the model."""
         plan = self.plan
-        for callback in plan.callbacks:
-            callback.start(self.history, plan.epochs)
         try:
+            for callback in plan.callbacks:
+                callback.start(self.history, plan.epochs)
             while not self.history.stopped:
                 started = time.monotonic()
                 self.model.train()
@@ -122,15 +127,15 @@ class Loop:
                 self._end_epoch(time.monotonic() - started)
                 fail_point("epoch.end")
                 self._save_if_due(finished=bool(self.history.stopped))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            self._end("out of memory")
-            raise OutOfMemory(self._memory_sentence()) from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            return self._end(self.history.stopped)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
             self._end("out of memory")
             raise OutOfMemory(self._memory_sentence()) from error
-        return self._end(self.history.stopped)
+        finally:  # a full disk, an error in a hook, a second Ctrl-C: the best weights all the same
+            if not self.ended:
+                self.model.load_state_dict(self.best)
 
     def _update(self, window: Window) -> None:
         plan, step = self.plan, self.step
@@ -156,12 +161,12 @@ class Loop:
     def _end_epoch(self, seconds: float) -> None:
         plan, history = self.plan, self.history
         empty: list[float | None] = [None] * len(self.order)
-        train = means(measure(self.model, self.curve, self.groups), self.order)
+        train = finite(means(measure(self.model, self.curve, self.groups), self.order))
         valid = empty
         if self.valid is not None:
             valid = means(measure(self.model, self.valid.epoch(), self.groups), self.order)
             broken = [
-                n for n, v in zip(history.tasks, valid, strict=True) if v and not math.isfinite(v)
+                n for n, v in zip(history.tasks, valid, strict=True) if not math.isfinite(v or 0)
             ]
             if broken:
                 self._end("diverged")
@@ -170,19 +175,15 @@ class Loop:
                     f"{self._kept()} Lower the learning rate, or look for extreme values."
                 )
         totals = self.step.totals.double().cpu()
-        counts = totals[1].tolist()
-        running = [
-            s / c if c > 0 and math.isfinite(s) else None
-            for s, c in zip(totals[0].tolist(), counts, strict=True)
-        ]
-        updates = max(self.step.updates, 1)
+        running = finite((totals[0] / totals[1]).tolist())
+        done = self.step.updates - self.step.skipped
         record = EpochRecord(
             epoch=self.epoch,
             steps=self.steps * self.epoch,
             running=running,
             train=train,
             valid=valid,
-            weights=[w / updates for w in totals[2].tolist()],
+            weights=finite((totals[2] / done).tolist()),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             skipped=self.step.skipped,
             seconds=round(seconds, 4),
@@ -218,6 +219,7 @@ class Loop:
 
     def _end(self, reason: str) -> History:
         self.history.stopped = reason
+        self.ended = True
         self.model.load_state_dict(self.best)
         for callback in self.plan.callbacks:
             callback.end(self.history)

@@ -60,6 +60,11 @@ def means(losses: TaskLosses, order: Sequence[int]) -> list[float | None]:
     return [values[i] if counts[i] > 0 else None for i in order]
 
 
+def finite(values: Sequence[float | None]) -> list[float | None]:
+    """The values, None for what is not a number: without a label, or after an overflow."""
+    return [v if v is not None and math.isfinite(v) else None for v in values]
+
+
 def _total(
     batches: Iterable[Batch], groups: Sequence[TaskGroup], run: Callable[[Batch], Outputs]
 ) -> TaskLosses:

@@ -61,7 +61,7 @@ class Trainer:
         Unsupported: For a combination that could not be honoured.
 
     Example:
-        >>> import numpy as np
+        >>> import torch
         >>> from polytask import MultiTaskModel, Regression
         >>> from polytask.backbones import MLP
         >>> from polytask.data import Batch, ResidentBatches
@@ -161,7 +161,6 @@ class Trainer:
                 "A Trainer fits once, or its balancer and optimizer would continue the first run. "
                 "Build a new Trainer, or pass resume=True to a new one."
             )
-        self._used = True
         plan = self._plan
         if valid is None:
             if plan.plateau is not None:
@@ -169,6 +168,7 @@ class Trainer:
             plan = replace(plan, stopping=NoStopping())
         require(train.num_rows > 0, "train", "have at least one row", train.num_rows)
         example = next(iter(train.epoch()))
+        self._used = True
         cuda = example.rows.device.type == "cuda"
         with RandomScope(self._seed, cuda=cuda) as random, Interrupt() as interrupt:
             model, groups = self._bind(example)
