@@ -75,9 +75,9 @@ class ModelConfig(Section):
 
     backbone: Literal["mlp", "residual-mlp"] = "mlp"
     width: Count = 256
-    depth: Count = 3
+    depth: Count = 2
     dropout: Fraction = 0.1
-    activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "silu"
+    activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "relu"
     normalization: Literal["none", "layer", "batch"] = "none"
 
 
