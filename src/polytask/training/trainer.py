@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from polytask._checks import at_least, require
+from polytask._files import make_folder
 from polytask.balancing import EqualWeights, LossBalancer
 from polytask.data.batch import Batch, Batches
 from polytask.errors import InvalidArgument, Unsupported
@@ -22,7 +23,7 @@ from polytask.optim import (
     check_binding,
     constant,
 )
-from polytask.sharing import MultiTaskModel, adapt, infer_roles
+from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
 from .callbacks import Callback
@@ -48,7 +49,7 @@ class Trainer:
         seed: Start of the trainer's own random stream (dropout); the global one is given back.
         callbacks: Hooks that watch the run.
         accumulate: Micro-batches per update, with label counts over all of them.
-        checkpoint: File for checkpoints, or None.
+        checkpoint: File for checkpoints, or None; its folder is made.
         epochs: Upper limit.
         schedule: Factor on the learning rate as a function of the fraction of the run.
         plateau: Factor that falls when the stopping score stalls, or None.
@@ -124,7 +125,7 @@ class Trainer:
             identity={**(identity or {}), "seed": str(seed)},
         )
         if isinstance(self._optimizer, Optimizer):
-            check_binding(self._optimizer, nn.ModuleList([model, self.balance]))
+            check_binding(self._optimizer, nn.ModuleDict({"model": model, "balance": self.balance}))
         require(
             self.balance.num_tasks == len(tasks),
             "balance",
@@ -154,6 +155,7 @@ class Trainer:
         Raises:
             TrainingDiverged: After 20 non-finite updates in a row; the best weights are restored.
             OutOfMemory: The best weights are restored.
+            FileProblem: If the checkpoint cannot be written, or there is none to resume.
             DataError: On resume, if the checkpoint belongs to another run or table.
         """
         if self._used:
@@ -167,6 +169,8 @@ class Trainer:
                 raise InvalidArgument("`plateau` must have validation rows to watch; pass `valid`.")
             plan = replace(plan, stopping=NoStopping())
         require(train.num_rows > 0, "train", "have at least one row", train.num_rows)
+        if plan.checkpoint is not None and not resume:
+            make_folder(plan.checkpoint.parent)
         example = next(iter(train.epoch()))
         self._used = True
         cuda = example.rows.device.type == "cuda"
@@ -194,7 +198,13 @@ class Trainer:
         self, model: nn.Module, groups: Sequence[TaskGroup], example: Batch
     ) -> Optimizer:
         if isinstance(self._optimizer, Optimizer):
-            check_binding(self._optimizer, nn.ModuleList([model, self.balance]))
+            if isinstance(model, AdaptedModel) and model is not self.model and model.heads:
+                raise InvalidArgument(
+                    f"`optimizer` must hold the heads too, which {type(self.model).__name__} gets "
+                    "only now. Pass an OptimizerSpec, or train adapt(module, groups, example) and "
+                    "build the optimizer from its parameters()."
+                )
+            check_binding(self._optimizer, nn.ModuleDict({"model": model, "balance": self.balance}))
             return self._optimizer
         infos = (
             model.roles()
