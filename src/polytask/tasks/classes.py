@@ -1,5 +1,6 @@
 """What all classification targets share: class lists, class weights, the best constant."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -73,12 +74,19 @@ def find_classes(target: str, values: Cells, given: Sequence[Label] | None) -> t
 
 
 def encode_classes(target: str, values: Cells, classes: Sequence[Label]) -> NDArray[np.int64]:
-    """Cells → position in `classes`, -1 where missing or unknown; warns about unknown classes."""
+    """Cells → position in `classes`, -1 where missing or unknown; warns about unknown classes.
+
+    A label that is none of the classes is one if it is written like one: 3 and "3" are the same
+    label, True and "true" too. A stray word in a column of another table does not turn its numbers
+    into strangers.
+    """
     codes, labels = read_labels(target, values)
-    positions = {label: position for position, label in enumerate(classes)}
-    lookup = np.array([*(positions.get(label, -1) for label in labels), -1], dtype=np.int64)
+    exact = {label: position for position, label in enumerate(classes)}
+    written = {_written(label): position for position, label in enumerate(classes)}
+    found = [exact.get(label, written.get(_written(label), -1)) for label in labels]
+    lookup = np.array([*found, -1], dtype=np.int64)
     for code, label in enumerate(labels):
-        if label not in positions:
+        if found[code] < 0:
             count = int((codes == code).sum())
             warnings.warn(
                 f"Target {target!r}: class {label!r} does not occur in the training rows; "
@@ -155,6 +163,17 @@ def _plain(value: object) -> Label:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     return value if isinstance(value, bool | int | str) else str(value)
+
+
+def _written(label: Label) -> str:
+    """One text for every way to store a label; the words of truth in any case."""
+    if isinstance(label, str):
+        lowered = label.lower()
+        return lowered if lowered in ("true", "false") else _WHOLE.sub(r"\1", label)
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+_WHOLE = re.compile(r"^(-?(?:0|[1-9]\d*))\.0+$")
 
 
 def _listed(classes: Sequence[Label]) -> str:

@@ -82,8 +82,10 @@ def parse_target(text: str) -> tuple[str, str | None]:
         return name, None
     kind = rest[1:]
     if kind not in SPECS and kind != "auto":
-        problem = unknown(f"kind of target {name!r}", kind, [*SPECS, "auto"])
-        raise UnknownName(rf"{problem} A colon that belongs to the name is written \:.")
+        problem = unknown("kind", kind, [*SPECS, "auto"])
+        raise UnknownName(
+            rf"Target {name!r}: {problem} A colon that belongs to the name is written \:."
+        )
     return name, None if kind == "auto" else kind
 
 

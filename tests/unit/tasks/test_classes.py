@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from polytask.errors import PolytaskWarning
 from polytask.tasks.classes import (
     balanced_weights,
     best_probabilities,
     class_counts,
+    encode_classes,
     label_array,
     read_labels,
 )
@@ -59,3 +61,26 @@ def test_label_array_keeps_types(classes, dtype):
     array = label_array(classes)
     assert array.dtype == dtype
     assert tuple(array.tolist()) == classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "cells"),
+    [
+        ((1, 2), ["1", "2.0", "1"]),
+        (("1", "2", "A"), [1.0, 2.0, 1.0]),
+        ((False, True), ["False", "true", "FALSE"]),
+        (("false", "true"), [False, True, False]),
+    ],
+)
+def test_a_label_is_known_by_how_it_is_written(classes, cells):
+    # a column without its one word, or with a stray one, is stored in another type
+    codes = encode_classes("t", np.array(cells, dtype=object), classes)
+    assert codes.tolist() == [0, 1, 0]
+
+
+def test_what_is_written_otherwise_stays_unknown():
+    with pytest.warns(PolytaskWarning, match="class '01' does not occur"):
+        codes = encode_classes("t", np.array(["01", "1"], dtype=object), (1, 2))
+    assert codes.tolist() == [-1, 0]
+    with pytest.warns(PolytaskWarning, match="class 'a' does not occur"):
+        assert encode_classes("t", np.array(["a"], dtype=object), ("A", "b")).tolist() == [-1]

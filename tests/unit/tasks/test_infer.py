@@ -78,7 +78,7 @@ def test_malformed_targets(text):
 def test_unknown_kind_names_the_nearest():
     with pytest.raises(UnknownName, match=r"Did you mean 'regression'.*is written \\:"):
         parse_target("age:regresion")
-    with pytest.raises(UnknownName, match="kind of target 'age'` '' does not exist"):
+    with pytest.raises(UnknownName, match="Target 'age': `kind` '' does not exist"):
         parse_target("age:")
 
 
