@@ -114,6 +114,8 @@ def expects_text(place: Path_) -> bool:
         (True, False)
     """
     found = _annotation(place)
+    if get_origin(found) in (dict, list, tuple):
+        return False  # text is inside, as a key or an entry
     return found is str or str in get_args(found)
 
 

@@ -83,3 +83,18 @@ def test_text_options_need_no_quotes():
 def test_a_key_cannot_go_through_a_value():
     with pytest.raises(InvalidArgument, match=r"`model\.width` is a single value, 32"):
         apply_overrides(BASE, ["model.width.x=1"])
+
+
+def test_a_whole_table_or_list_at_once():
+    changed, _ = apply_overrides(
+        BASE,
+        [
+            'optimizer.rates={"role:head" = 2.0, "task:sex" = 0.5}',
+            "balance.weights={sex = 2}",
+            'data.ignore=["a", "b"]',
+            "data.weight=2020",
+        ],
+    )
+    assert changed["optimizer"]["rates"] == {"role:head": 2.0, "task:sex": 0.5}
+    assert changed["balance"]["weights"] == {"sex": 2}
+    assert changed["data"] == {"ignore": ["a", "b"], "weight": "2020"}
