@@ -27,7 +27,7 @@ from polytask.data import (
     read_weights,
     split_table,
 )
-from polytask.errors import InvalidArgument
+from polytask.errors import DataError, InvalidArgument
 from polytask.tasks import Task, TaskGroup, TaskSpec, group_tasks, infer_kind
 
 from .columns import ColumnUses, assign_columns
@@ -110,6 +110,11 @@ def prepare(
     rows = {"train": split.train, "valid": split.valid, "test": split.test}
     frames = {part: frame.iloc[taken] for part, taken in rows.items() if len(taken)}
     frames |= {part: own for part, own in (("valid", valid), ("test", test)) if own is not None}
+    inputs = schema.inputs(uses.of("input"))
+    needed = [column.name for column in inputs]
+    needed += [*uses.of("target"), *uses.of("task"), *uses.of("weight")]
+    _check_columns(needed, valid, "validation")
+    _check_columns(needed, test, "test")
     weights = {
         part: read_weights(own[run.data.weight]) if run.data.weight else None
         for part, own in frames.items()
@@ -117,7 +122,6 @@ def prepare(
     form, tasks = fit_tasks(form, frames["train"], weights["train"])
     separate = tuple(k.removeprefix("task:") for k in run.optimizer.rates if k.startswith("task:"))
     groups = group_tasks(tasks, separate=separate)
-    inputs = schema.inputs(uses.of("input"))
     encoder = FeatureEncoder.fit(
         frames["train"],
         inputs,
@@ -147,6 +151,17 @@ def prepare(
     return Prepared(
         frames, tables, form, tasks, groups, encoder, schema, uses, split, tuple(findings), kinds
     )
+
+
+def _check_columns(needed: Sequence[str], frame: "DataFrame | None", what: str) -> None:
+    """Raises `DataError` if rows from elsewhere lack a column that training uses."""
+    missing = [] if frame is None else [name for name in needed if name not in frame.columns]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"The {what} table lacks the column {missing[0]!r}{more}, which training uses; add "
+            "it, with empty cells where the values are unknown."
+        )
 
 
 def _specs(
