@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polytask.tasks.base import Task
+from polytask.tasks.classes import read_labels
 
 from .finding import Finding
 from .forms import Form, LongForm
@@ -106,8 +107,9 @@ def _copies(
                 "duplicate-rows",
                 "warning" if grave else "info",
                 (),
-                f"{same} of {len(inputs)} {words} rows have the same inputs as a training row, "
-                f"{exact} of them the same targets too: scores on them measure memory.",
+                f"{same} of {len(inputs)} {words} rows {'have' if same > 1 else 'has'} the same "
+                f"inputs as a training row, {exact or 'none'} of them the same targets too: scores "
+                "on them measure memory.",
                 "Remove the copies, or keep equal rows together: --group COLUMN" if grave else "",
             )
         )
@@ -196,13 +198,11 @@ def _small_classes(
 
 
 def _rare(values: NDArray[Any]) -> list[str]:
-    import pandas
-
-    codes, classes = pandas.factorize(values)
+    codes, classes = read_labels("target", values)
     counts = np.bincount(codes[codes >= 0], minlength=len(classes))
     return [
         f"{label!r} has {count}"
-        for label, count in zip(classes.tolist(), counts.tolist(), strict=True)
+        for label, count in zip(classes, counts.tolist(), strict=True)
         if count < SMALL_CLASS
     ]
 
@@ -211,7 +211,7 @@ def _unused(schema: TableSchema, taken: set[str]) -> list[Finding]:
     findings = []
     for kind, code, what in (
         (ColumnKind.CONSTANT, "constant-columns", "constant and not used"),
-        (ColumnKind.IDENTIFIER, "identifier-columns", "taken for an identifier and not used"),
+        (ColumnKind.IDENTIFIER, "identifier-columns", "taken for {} and not used"),
     ):
         columns = [
             column
@@ -223,20 +223,21 @@ def _unused(schema: TableSchema, taken: set[str]) -> list[Finding]:
         many = len(columns) > 1
         shown = ", ".join(repr(column.name) for column in columns[:5])
         more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+        words = what.format("identifiers" if many else "an identifier")
         reason = "" if many else f" ({columns[0].reason})"
         advice = ""
         if kind is ColumnKind.IDENTIFIER:
             other = "numeric" if "number" in columns[0].reason else "category"
             advice = (
-                "If it does hold information, say what it is: --set "
-                f"data.kinds.{columns[0].name}={other}"
+                f"If {'one of them' if many else 'it'} does hold information, say what it is: "
+                f"--set data.kinds.{columns[0].name}={other}"
             )
         findings.append(
             Finding(
                 code,
                 "info",
                 tuple(column.name for column in columns),
-                f"{len(columns)} column{'s are' if many else ' is'} {what}: {shown}{more}{reason}.",
+                f"{len(columns)} column{'s are' if many else ' is'} {words}: {shown}{more}{reason}.",
                 advice,
             )
         )

@@ -141,12 +141,14 @@ def _linear(relation: Relation, targets: Sequence[_Column], features: Sequence[_
     formula = _formula({name: -w / pivot for name, w in rest.items()}, -relation.constant / pivot)
     plural = "targets" if len(target_names) > 1 else "target"
     shown = " and ".join(repr(name) for name in target_names[:3])
+    several = sum(column.source == target_names[0] for column in targets) > 1
+    part = "classes of " if several else ""
     return Finding(
         "leak-linear",
         "danger",
         (*sources, *target_names),
-        f"{left!r} = {formula} in all of {relation.rows} rows that were checked: the {plural} "
-        f"{shown} can be computed from the inputs.",
+        f"{left!r} = {formula} in all of {relation.rows} rows that were checked: "
+        f"{part}the {plural} {shown} can be computed from the inputs.",
         _advice(sources),
     )
 

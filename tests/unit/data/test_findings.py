@@ -187,7 +187,7 @@ def test_small_classes_and_few_labels():
     )
     tags = frame.assign(red=[1, 0] * 200, blue=[1] + [0] * 398 + [1])
     (small,) = problems(tags.drop(columns="c"), WideForm((Multilabel("t", ("red", "blue")),)))
-    assert "'blue': 1.0 has 1" in small.sentence
+    assert "'blue': 1 has 1" in small.sentence
 
 
 def test_identifiers_constants_and_names():
@@ -239,3 +239,27 @@ def test_long_tables():
     frame["y"] += np.random.default_rng(0).normal(size=300)
     codes = [f.code for f in problems(frame, LongForm.create(frame, "task", Regression("y")))]
     assert codes == ["few-labels"]
+
+
+def test_a_computed_class_is_not_called_the_whole_target():
+    generator = np.random.default_rng(0)
+    frame = noise(600, 3, 0)
+    frame["y"] = generator.choice(["a", "b", "c"], 600)
+    frame["part"] = np.where(frame["y"] == "a", 3.0, 1.0) - frame["x0"]
+    (leak,) = leaks(frame, WideForm((Multiclass("y"),)))
+    assert "classes of the target 'y' can be computed" in leak.sentence
+    frame["y"] = np.where(frame["y"] == "a", "a", "b")
+    sentences = [leak.sentence for leak in leaks(frame, WideForm((Binary("y"),)))]
+    assert sentences
+    assert not any("classes of" in sentence for sentence in sentences)
+
+
+def test_counts_and_number_agree():
+    frame = noise(200, 2, 0)
+    frame["y"] = np.random.default_rng(1).normal(size=200)
+    frame["row"], frame["key"] = range(200), [f"k{i}" for i in range(200)]
+    found = {f.code: f for f in problems(frame, WideForm((Regression("y"),)))}
+    assert (
+        "2 columns are taken for identifiers and not used" in found["identifier-columns"].sentence
+    )
+    assert found["identifier-columns"].advice.startswith("If one of them does hold")
