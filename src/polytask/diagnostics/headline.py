@@ -139,6 +139,8 @@ def _too_few(tasks: Sequence[TaskRow], rows: str) -> str:
 
 
 def _without_linear(tasks: Sequence[TaskRow], rows: str) -> str:
+    if rows == "train":  # there nothing is compared, and `_rows` says so
+        return ""
     without = [
         task.name
         for task in tasks
@@ -154,6 +156,11 @@ def _without_linear(tasks: Sequence[TaskRow], rows: str) -> str:
 def _rows(rows: str, num_rows: int) -> str:
     if rows == "test":
         return f"Judged on {num_rows:,} test rows, which decided nothing."
+    if rows == "train":
+        return (
+            f"Measured on {num_rows:,} training rows only, from which the model has learned: that "
+            "says nothing about new rows. Keep rows for validation."
+        )
     return (
         f"Judged on {num_rows:,} {SETS[rows]} rows; they also chose the epoch, so the figures are "
         "slightly optimistic."

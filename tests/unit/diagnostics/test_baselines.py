@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
 from polytask.diagnostics import Outputs, constant_outputs, evaluate, linear_baseline
-from polytask.diagnostics.linear import RIDGE_ALPHAS
+from polytask.diagnostics.linear import LOGISTIC_CS, POISSON_ALPHAS, RIDGE_ALPHAS, _best
 from polytask.metrics.base import Metric
 from polytask.tasks import Binary, Multiclass, Multilabel, Regression, Task, TaskSpec, group_tasks
 
@@ -279,3 +279,21 @@ def test_replaced_groups_do_not_mix(table):
     )
     backward = losses(linear_baseline(batch, groups).outputs(batch, other))
     assert forward == pytest.approx(backward[::-1], rel=1e-5)
+
+
+def test_weaker_penalties_are_not_tried_after_a_clear_rise():
+    assert LOGISTIC_CS[0] < LOGISTIC_CS[-1]  # C is the inverse of the penalty
+    assert POISSON_ALPHAS[0] > POISSON_ALPHAS[-1]
+    tried = []
+    totals = {1.0: 5.0, 2.0: 3.0, 3.0: 3.001, 4.0: 2.9, 5.0: 3.5, 6.0: 0.0}
+
+    def fit(part, strength, steps):
+        tried.append(strength)
+        return np.zeros((1, 1)), np.full(1, totals[strength])
+
+    one = np.arange(1)
+    found = _best(
+        list(totals), [(one, one)], fit, np.ones((1, 1)), np.ones(1), lambda raw, _: raw[:, 0]
+    )
+    assert found == 4.0  # a rise within the noise, at 3, does not end the search
+    assert tried == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -248,6 +248,12 @@ def test_a_loss_over_all_tasks_is_said_even_where_no_single_task_shows_it():
     assert sentences[0] == "Over all tasks together, a linear model is better than this model."
 
 
+def test_training_rows_alone_are_no_judgement():
+    sentences = write_headline(make_rows(["none"])[0], [], "train", 50, HISTORY, ())
+    assert any(sentence.startswith("Measured on 50 training rows only") for sentence in sentences)
+    assert not any("optimistic" in s or "linear model" in s for s in sentences)
+
+
 def test_dangers_in_the_table_reach_the_top():
     tasks, overall = make_rows(["better"])
     danger = Finding("leak", "danger", ("a",), "'a' is the sum of 'b' and 'c'.")
