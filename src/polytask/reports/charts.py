@@ -116,7 +116,7 @@ def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec 
         "difference:Q",
         title="← worse   ·   better →",
         scale=alt.Scale(domain=domain, nice=False),
-        axis=alt.Axis(format="+.0%", tickCount=5, grid=True),
+        axis=alt.Axis(format="+.3~%", tickCount=5, grid=True),
     )
     verdicts = ["better", "worse", "no clear difference", "too few labels"]
     colors = alt.Color(

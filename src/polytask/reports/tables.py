@@ -123,10 +123,10 @@ def _verdict(row: SetRow | None, baseline: str) -> Cell:
     if row.too_few:
         return Cell("too few labels", _sortable(found.difference), "few", row.too_few)
     style = found.verdict if found.verdict in ("better", "worse") else "muted"
-    sign, word = MARKS[found.verdict]
+    sign = MARKS[found.verdict]
     low = percent(found.low).removesuffix("\N{NO-BREAK SPACE}%")
     return Cell(
-        f"{sign} {percent(found.difference)} {word}",
+        f"{sign} {percent(found.difference)}",
         _sortable(found.difference),
         style,
         f"{low} to {percent(found.high)}",

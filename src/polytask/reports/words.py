@@ -5,11 +5,11 @@ from typing import Any
 
 MISSING = "–"
 MARKS = {
-    "better": ("▲", "better"),
-    "worse": ("▼", "worse"),
-    "no clear difference": ("○", "unclear"),
+    "better": "▲",
+    "worse": "▼",
+    "no clear difference": "○",
 }
-"""Verdict → (sign, one word)."""
+"""Verdict → sign; the words above the table explain them, and the colour only repeats them."""
 BASELINES = {
     "linear": "a linear model",
     "single": "one network per task",
