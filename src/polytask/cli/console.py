@@ -59,10 +59,11 @@ def table(*columns: str, numbers: Sequence[str] = (), rest: str = "", wrap: bool
 
 
 def short(text: str, width: int = 28) -> str:
-    """A name that leaves room for the other columns.
+    r"""A name on one line that leaves room for the other columns.
 
     Example:
-        >>> short("a name that is far too long", 12)
-        'a name that…'
+        >>> short("a name that is far too long", 12), short("two\nlines")
+        ('a name that…', 'two lines')
     """
+    text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -19,10 +19,13 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Write to this .csv, .tsv or .parquet file. Default: print CSV."),
+        typer.Option(
+            metavar="FILE", help="Write to this .csv, .tsv or .parquet file. Default: print CSV."
+        ),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Predict only this task. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Predict only this task; repeat it."),
     ] = None,
 ) -> None:
     """Predict every row of a table.

@@ -71,6 +71,8 @@ class Progress(Callback):
         self.close()
         if self.view is not None and self.view.record.epoch != self.said:
             self._line(self.view)
+        if history.stopped != "interrupted":
+            self.console.print("Measuring, and fitting linear models for comparison …", style="dim")
         if history.stopped == "interrupted" and history.best_epoch:
             self.console.print(
                 "Interrupted; the best epoch is evaluated and saved. Ctrl-C again leaves at once."
