@@ -110,7 +110,7 @@ class Loop:
     # ── the loop ────────────────────────────────────────────────────────────────────────────
 
     def go(self, interrupt: Interrupt) -> History:
-        """Runs to the end and leaves the best weights in the model."""
+        """Runs to the end and leaves the best weights in the model, which is then in eval mode."""
         plan = self.plan
         try:
             for callback in plan.callbacks:
@@ -136,6 +136,7 @@ class Loop:
         finally:  # a full disk, an error in a hook, a second Ctrl-C: the best weights all the same
             if not self.ended:
                 self.model.load_state_dict(self.best)
+            self.model.eval()
 
     def _update(self, window: Window) -> None:
         plan, step = self.plan, self.step

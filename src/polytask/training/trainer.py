@@ -142,6 +142,8 @@ class Trainer:
     def fit(self, train: Batches, valid: Batches | None = None, *, resume: bool = False) -> History:
         """Trains until the stopping rule, the last epoch, or Ctrl-C; restores the best weights.
 
+        Afterwards the model is in eval mode, ready to predict.
+
         Args:
             train: Training rows.
             valid: Validation rows; without them nothing can stop the run early, the last weights

@@ -267,8 +267,9 @@ def test_modes_are_right(problem):
             self.seen.append((self.training, torch.is_grad_enabled()))
             return torch.relu(self.layer(inputs))
 
-    model = Modes()
+    model = Modes().eval()
     fit(problem, model, epochs=1)
+    assert not model.training, "ready to predict"
     calls = [call for call in model.seen if call != (False, True)]  # roles are found in eval mode
     assert calls[-10:] == [(True, True)] * 8 + [(False, False)] * 2
 
