@@ -56,6 +56,8 @@ def measure(batch_size: int, labelled: float) -> tuple[list[float], list[float],
             rows = order[start : start + batch_size]
             x.index_select(0, rows)
             y.index_select(0, rows)
+            if labelled < 1:
+                mask.index_select(0, rows)  # whoever has gaps needs to know where
 
     def ours() -> None:
         for _ in batches.windows(1):
