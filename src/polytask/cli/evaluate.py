@@ -28,6 +28,7 @@ def evaluate(
     """Measure a trained model on a table with labels.
 
     Each metric stands beside that of predicting the training average.
+    Targets that the table lacks are left out.
     """
     from polytask.data import read_table
     from polytask.export import load
@@ -52,7 +53,7 @@ def measure(bundle: "Bundle", frame: "DataFrame") -> list[dict[str, Any]]:
     from polytask.diagnostics import evaluate as judge
     from polytask.errors import DataError
 
-    outputs = _outputs(bundle, frame)
+    outputs = _outputs(bundle, _with_gaps(bundle, frame))
     own = judge(outputs)
     if not any(found.labels for found in own):
         raise DataError("The table has no labels. Use polytask predict for rows without labels.")
@@ -79,6 +80,26 @@ def measure(bundle: "Bundle", frame: "DataFrame") -> list[dict[str, Any]]:
         }
         for task, found, base, higher in zip(bundle.tasks, own, mean, directions, strict=True)
     ]
+
+
+def _with_gaps(bundle: "Bundle", frame: "DataFrame") -> "DataFrame":
+    """The table with an empty column for every target that it lacks, if it has any target."""
+    import warnings
+
+    from polytask.errors import PolytaskWarning
+
+    columns = bundle.form.target_columns
+    missing = [name for name in columns if name not in frame.columns]
+    if not missing or len(missing) == len(columns):
+        return frame
+    shown = ", ".join(repr(name) for name in missing[:5])
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    warnings.warn(
+        f"The table lacks {shown}{more}: nothing is measured there.",
+        PolytaskWarning,
+        stacklevel=3,
+    )
+    return frame.assign(**dict.fromkeys(missing))
 
 
 def _outputs(bundle: "Bundle", frame: "DataFrame") -> "Outputs":
