@@ -223,6 +223,7 @@ def _unused(schema: TableSchema, taken: set[str]) -> list[Finding]:
         many = len(columns) > 1
         shown = ", ".join(repr(column.name) for column in columns[:5])
         more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+        count = f"{len(columns)} column{'s are' if many else ' is'}"
         words = what.format("identifiers" if many else "an identifier")
         reason = "" if many else f" ({columns[0].reason})"
         advice = ""
@@ -237,7 +238,7 @@ def _unused(schema: TableSchema, taken: set[str]) -> list[Finding]:
                 code,
                 "info",
                 tuple(column.name for column in columns),
-                f"{len(columns)} column{'s are' if many else ' is'} {words}: {shown}{more}{reason}.",
+                f"{count} {words}: {shown}{more}{reason}.",
                 advice,
             )
         )

@@ -90,7 +90,8 @@ def encode_classes(target: str, values: Cells, classes: Sequence[Label]) -> NDAr
             count = int((codes == code).sum())
             warnings.warn(
                 f"Target {target!r}: class {label!r} does not occur in the training rows; "
-                f"{count} label{'s' * (count > 1)} with it are treated as missing.",
+                f"{count} label{'s' * (count > 1)} with it "
+                f"{'are' if count > 1 else 'is'} treated as missing.",
                 PolytaskWarning,
                 stacklevel=3,
             )
