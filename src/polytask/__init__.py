@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polytask.errors import PolytaskError, PolytaskWarning
     from polytask.estimators import MultiTaskEstimator
     from polytask.export import Bundle, load
+    from polytask.gradients import MultiTaskBackward, branch, multitask_backward
     from polytask.pipeline import FitResult, fit_table
     from polytask.sharing import HardSharing, MultiTaskModel
     from polytask.tasks import Binary, Count, Multiclass, Multilabel, Regression
@@ -27,6 +28,7 @@ _HOMES = {
     "FitResult": "polytask.pipeline",
     "FixedWeights": "polytask.balancing",
     "HardSharing": "polytask.sharing",
+    "MultiTaskBackward": "polytask.gradients",
     "MultiTaskEstimator": "polytask.estimators",
     "MultiTaskModel": "polytask.sharing",
     "Multiclass": "polytask.tasks",
@@ -38,8 +40,10 @@ _HOMES = {
     "RunConfig": "polytask.config.run",
     "ScheduledWeights": "polytask.balancing",
     "Trainer": "polytask.training",
+    "branch": "polytask.gradients",
     "fit_table": "polytask.pipeline",
     "load": "polytask.export",
+    "multitask_backward": "polytask.gradients",
 }
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
     "FitResult",
     "FixedWeights",
     "HardSharing",
+    "MultiTaskBackward",
     "MultiTaskEstimator",
     "MultiTaskModel",
     "Multiclass",
@@ -62,8 +67,10 @@ __all__ = [
     "ScheduledWeights",
     "Trainer",
     "__version__",
+    "branch",
     "fit_table",
     "load",
+    "multitask_backward",
 ]
 
 

@@ -1,0 +1,172 @@
+"""One multi-task backward pass, for loops written by hand."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from polytask._checks import one_of, positive, require
+from polytask.balancing import LossBalancer
+from polytask.errors import InvalidArgument
+
+from .at_parameters import AtParameters
+from .at_representation import AtRepresentation
+from .call import Call, Heads, Settings, Update
+from .checks import Balance, check_method
+from .loss_level import at_losses
+from .losses import Losses, read_losses
+from .report import BackwardReport
+
+
+@final
+class MultiTaskBackward:
+    """Replaces ``loss.backward()`` where several tasks share parameters.
+
+    Calling it adds to ``.grad`` of every parameter, as a backward pass does, and never steps. The
+    shared parameters get d = Σ_k w_k g_k (or the update of a method that combines coordinates);
+    what only one task reaches gets that task's gradient at weight 1, unless asked, because weights
+    may be negative and a head would then climb its own loss. Loss balancers are one ordinary
+    backward pass of their objective: their weights reach the heads too, unless a `branch` stands
+    between trunk and heads.
+
+    An object, because the memory for the task gradients is allocated once. One object serves one
+    model and one list of tasks.
+
+    Args:
+        balance: The method.
+        shared: Parameters whose gradients are measured and weighted; all others get their ordinary
+            gradient. None: those that two or more losses reach, read from the graph of the first
+            update; a task that is present for the first time later on may add some.
+        at: Where gradients are measured: "parameters" as in the papers, or "representation", whose
+            inner products cost K passes through the heads and one through the trunk.
+        heads: Weight of what only one task reaches: "one", or "weighted" (w_k; only for methods
+            whose weights are never negative).
+        update: "assembled" from the task gradients in memory, or one ordinary "backward" with the
+            weights, which runs through the hooks of the parameters. "auto": assembled, unless a
+            parameter has hooks or the task gradients exceed the budget. The report's flags say
+            which.
+        max_gradient_memory: Bytes for task gradients. Over it, norms are taken on the fly and
+            Gramians added up over groups of parameters at the price of more passes (with a warning
+            and a flag); what needs all gradients at once is refused. A constant, never the free
+            memory of the moment: the path taken decides the last bits.
+
+    Raises:
+        InvalidArgument: An argument breaks its rule.
+        Unsupported: A combination cannot be honoured; the sentence says why.
+
+    Example:
+        >>> import torch
+        >>> from polytask.aggregation import MGDA
+        >>> w = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> step = MultiTaskBackward(MGDA())
+        >>> report = step({"a": w @ torch.tensor([2.0, 0.0]), "b": w @ torch.tensor([0.0, 1.0])})
+        >>> report.weights, w.grad
+        (tensor([0.2000, 0.8000]), tensor([0.4000, 0.8000]))
+
+    Note:
+        The forward pass runs once and is the user's, so dropout masks and running statistics are
+        those of one batch. Hooks on modules (not on parameters) run once per task. Segments may be
+        checkpointed with ``use_reentrant=False``; each task recomputes them. Compiled models allow
+        several backward passes only with ``torch._functorch.config.donated_buffer = False``.
+    """
+
+    def __init__(
+        self,
+        balance: Balance,
+        *,
+        shared: Iterable[Tensor] | None = None,
+        at: Literal["parameters", "representation"] = "parameters",
+        heads: Heads = "one",
+        update: Update = "auto",
+        max_gradient_memory: int = 2**31,
+    ) -> None:
+        one_of("at", at, ("parameters", "representation"))
+        one_of("heads", heads, ("one", "weighted"))
+        one_of("update", update, ("auto", "backward", "assembled"))
+        positive("max_gradient_memory", max_gradient_memory)
+        self.balance = balance
+        self.at = at
+        self._settings = Settings(heads, update, max_gradient_memory)
+        check_method(balance, self._settings, at=at, shared=shared is not None)
+        self._parameters = AtParameters(self._settings, shared)
+        self._representation = AtRepresentation(self._settings)
+        self._names: tuple[str, ...] | None = None
+
+    def __call__(
+        self,
+        losses: Mapping[str, Tensor | None] | Sequence[Tensor | None] | Tensor,
+        *,
+        taps: Sequence[Tensor] = (),
+        penalty: Tensor | None = None,
+        scale: Tensor | float = 1.0,
+    ) -> BackwardReport:
+        """Adds the gradients of one update to ``.grad``.
+
+        Args:
+            losses: One scalar per task, by name or in order; None for a task without labels in
+                this update, which then has no vote. One stacked vector only for loss balancers.
+            taps: The shared representation, for at="representation" without `branch`.
+            penalty: Scalar added to the objective once, unweighted, after balancing.
+            scale: Factor of all gradients, such as ``scaler.get_scale()``; methods see unscaled
+                gradients and losses.
+
+        Returns:
+            Weights and geometry of the update; NaN weights if anything is not finite, so that a
+            gradient scaler or a check of the norm skips the step.
+        """
+        if taps and self.at != "representation":
+            raise InvalidArgument("`taps` must be empty unless at='representation'; got some.")
+        read = read_losses(losses, vector_allowed=isinstance(self.balance, LossBalancer))
+        self._check_names(read)
+        values = read.values()
+        call = Call(read, values, read.present(values.device), scale, penalty)
+        with torch.autocast(values.device.type, enabled=False):
+            if isinstance(self.balance, LossBalancer):
+                return at_losses(self.balance, call, self._settings)
+            with torch.no_grad():
+                if not read.tasks:
+                    return self._nobody(call)
+                if self.at == "representation":
+                    return self._representation.run(self.balance, call, taps)
+                return self._parameters.run(self.balance, call)
+
+    def _check_names(self, read: Losses) -> None:
+        if self._names is None:
+            self._names = read.names
+        require(
+            read.names == self._names,
+            "losses",
+            f"name the tasks of the first update in the same order, {list(self._names)}",
+            list(read.names),
+            "Give None for a task without labels.",
+        )
+
+    def _nobody(self, call: Call) -> BackwardReport:
+        """No task has labels: only the penalty acts, and no state moves."""
+        call.add_penalty()
+        weights = torch.zeros_like(call.values)
+        return call.report(weights, None, frozenset({"no-tasks"}), self._settings)
+
+
+def multitask_backward(
+    losses: Mapping[str, Tensor | None] | Sequence[Tensor | None] | Tensor,
+    balance: Balance,
+    *,
+    shared: Iterable[Tensor] | None = None,
+) -> BackwardReport:
+    """`MultiTaskBackward` for a single call; in a loop the object saves memory traffic.
+
+    Args:
+        losses: As there.
+        balance: As there.
+        shared: As there.
+
+    Example:
+        >>> import torch
+        >>> from polytask.aggregation import Sum
+        >>> w = torch.ones(2, requires_grad=True)
+        >>> multitask_backward([w.sum(), 2 * w.sum()], Sum()).weights, w.grad
+        (tensor([1., 1.]), tensor([3., 3.]))
+    """
+    return MultiTaskBackward(balance, shared=shared)(losses)
