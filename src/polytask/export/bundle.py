@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polytask._version import __version__
 from polytask._checks import at_least, require, unknown
 from polytask._files import fail_point, make_folder, write_archive
 from polytask._files.atomic import unwritable
+from polytask._version import __version__
 from polytask.data.encode import FeatureEncoder
 from polytask.data.forms import Form
 from polytask.errors import Unsupported

@@ -141,7 +141,8 @@ class Loop:
     def _update(self, window: Window) -> None:
         plan, step = self.plan, self.step
         fraction = (self.epoch - 1 + step.updates / self.steps) / plan.epochs
-        factor = plan.schedule(fraction)
+        # The middle of the update: a warm-up from 0 and a decay to 0 would waste an update each.
+        factor = plan.schedule(fraction + 0.5 / (self.steps * plan.epochs))
         if plan.plateau is not None:
             factor *= plan.plateau.rate
         apply_rate(self.optimizer, factor)

@@ -55,7 +55,7 @@ def test_weights_in_steps_and_ramps(make_problem):
     assert history.epochs[0].weights[1] < 0.3
 
 
-def test_warm_up_and_cosine_are_functions_of_the_updates_done(problem):
+def test_warm_up_and_cosine_are_functions_of_the_run(problem):
     schedule = warmed_up(cosine(), 0.25)
     seen = []
 
@@ -66,10 +66,11 @@ def test_warm_up_and_cosine_are_functions_of_the_updates_done(problem):
     _, history = fit(
         problem, optimizer=OptimizerSpec(learning_rate=0.01), schedule=watched, epochs=4
     )
-    assert seen == [i / 32 for i in range(32)]
+    assert seen == [(i + 0.5) / 32 for i in range(32)], "the middle of each update"
     assert [r.learning_rate for r in history.epochs] == pytest.approx(
-        [0.01 * schedule(i / 32) for i in (7, 15, 23, 31)]
+        [0.01 * schedule((i + 0.5) / 32) for i in (7, 15, 23, 31)]
     )
+    assert all(schedule(fraction) > 0 for fraction in seen), "no update is wasted"
 
 
 def test_plateau_lowers_the_rate(make_problem):
