@@ -99,8 +99,8 @@ def candidates(net: Net) -> dict[str, tuple[nn.Module, Step]]:
         z = own.trunk(own.x)
         leaf = z.detach().expand(len(own.heads), *z.shape).requires_grad_()
         losses = [
-            nn.functional.mse_loss(head(leaf[k])[:, 0], own.y[:, k])
-            for k, head in enumerate(own.heads)
+            nn.functional.mse_loss(head(slice_)[:, 0], own.y[:, k])
+            for k, (slice_, head) in enumerate(zip(leaf.unbind(), own.heads, strict=True))
         ]
         (at_z,) = torch.autograd.grad(sum(losses), leaf)
         for g in at_z:

@@ -7,43 +7,16 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from polytask.aggregation import GradientAggregator, GramianAggregator
-from polytask.errors import InvalidArgument, PolytaskWarning, Unsupported
+from polytask.errors import PolytaskWarning, Unsupported
 
-from .branching import Branch
-from .call import Call, Settings, backward_weighted, positions_of, ready_weights, weigh
-from .checks import check_apart, check_branches
+from .call import Call, Settings, backward_weighted, ready_weights, weigh
+from .heads import Part, pass_heads, write_heads
 from .leaves import add_gradients, has_hooks, hooks_at_rest
-from .losses import GATHERED
-from .reach import Reach, shares_a_gathered_vector, walk
 from .report import ASSEMBLED, NO_WEIGHTS, ONE_BACKWARD, OVER_BUDGET, BackwardReport
 from .rows import Rows, row_bytes, row_format
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What this update's graph looks like.
-
-    Args:
-        columns: Shared parameters, in the order of the Jacobian's columns.
-        trunk: Those of them that this update reaches.
-        heads: Task → other leaves that its loss reaches (with a branch: all of them under None).
-        branches: As found in the graph.
-        found: The walk.
-    """
-
-    columns: Sequence[Tensor]
-    trunk: Sequence[Tensor]
-    heads: Sequence[tuple[Tensor, int]]
-    branches: Sequence[Branch]
-    found: Reach
-
-    @property
-    def rest(self) -> list[Tensor]:
-        """All leaves outside the trunk."""
-        return [leaf for leaf, _ in self.heads]
+from .shared import Graph, SharedParameters
 
 
 @dataclass
@@ -66,14 +39,12 @@ class AtParameters:
     def __init__(self, settings: Settings, shared: Iterable[Tensor] | None) -> None:
         self.settings = settings
         self.rows = Rows()
-        self._given = shared is not None
-        self._columns = [] if shared is None else _trainable(shared)
-        self._seen: set[int] = set()
+        self._shared = SharedParameters(shared)
         self._warned = False
 
     def run(self, balance: GramianAggregator | GradientAggregator, call: Call) -> BackwardReport:
         """Measures, asks the method and fills ``.grad``."""
-        graph = self._read(call)
+        graph = self._shared.read(call)
         if isinstance(balance, GramianAggregator):
             ready = ready_weights(balance, call)
             if ready is not None:
@@ -109,65 +80,14 @@ class AtParameters:
             self._weighted(call, weights, graph)
             return call.report(weights, gramian, balance.flags | {ONE_BACKWARD}, self.settings)
         self._write(graph, self.rows.mixed(weights), owned=True)
-        self._write_heads(call, graph, parts, weights)
+        write_heads(call, parts, weights, self.settings, graph.rest, branched=bool(graph.branches))
         call.add_penalty()
         return call.report(weights, gramian, balance.flags | {ASSEMBLED}, self.settings)
 
-    def _read(self, call: Call) -> Graph:
-        """Walks the graph and sorts its leaves."""
-        found = walk(call.losses.entries)
-        branches = check_branches(call, found)
-        if branches:
-            if self._given:
-                raise Unsupported(
-                    "`shared` must be None with branch(), which already says what is shared."
-                )
-            behind = walk([branch.representation for branch in branches], into_branches=True)
-            check_apart(behind.leaves, found.leaves, "branch")
-            trunk = list(behind.leaves)
-            self._learn(call, trunk)
-            heads = list(zip(found.leaves, found.masks, strict=True))
-            return Graph(self._columns, trunk, heads, branches, found)
-        if not self._given:
-            if shares_a_gathered_vector(call.losses.entries):
-                raise Unsupported(GATHERED)
-            pairs = zip(found.leaves, found.masks, strict=True)
-            alone = len(call.losses.names) == 1  # then all of it is the trunk
-            self._learn(call, [leaf for leaf, mask in pairs if alone or mask & (mask - 1)])
-        columns = {id(leaf) for leaf in self._columns}
-        trunk, heads = [], []
-        for leaf, mask in zip(found.leaves, found.masks, strict=True):
-            if id(leaf) in columns:
-                trunk.append(leaf)
-            else:
-                heads.append((leaf, mask))
-        return Graph(self._columns, trunk, heads, (), found)
-
-    def _learn(self, call: Call, found: Sequence[Tensor]) -> None:
-        """Keeps the shared parameters of the first update; adds what new tasks share."""
-        known = {id(leaf) for leaf in self._columns}
-        new = [leaf for leaf in found if id(leaf) not in known]
-        tasks = set(call.losses.tasks)
-        if self._columns and found and len(new) == len(found) and tasks <= self._seen:
-            raise InvalidArgument(
-                "The losses reach none of the shared parameters of the earlier updates. Make a new "
-                "MultiTaskBackward for another model."
-            )
-        self._seen |= tasks
-        self._columns = [*self._columns, *new]
-        if not self._columns:
-            raise InvalidArgument(
-                "No parameter is reached by two or more of the losses that are present, so there "
-                "is nothing to balance. Name the shared parameters with shared=, or check that the "
-                "tasks share a trunk."
-            )
-
-    def _measure(
-        self, call: Call, graph: Graph, *, keep: bool, heads_too: bool
-    ) -> list[tuple[Tensor, Tensor, int | None]]:
+    def _measure(self, call: Call, graph: Graph, *, keep: bool, heads_too: bool) -> list[Part]:
         """Fills the rows; returns (leaf, gradient, task) of the heads if they are wanted."""
         self.rows.open(len(call.losses.names), graph.columns)
-        parts: list[tuple[Tensor, Tensor, int | None]] = []
+        parts: list[Part] = []
         sources = self._sources(call, graph, keep, heads_too, parts)
         tasks = call.losses.tasks
         for k in range(len(call.losses.names)):
@@ -196,14 +116,15 @@ class AtParameters:
         graph: Graph,
         keep: bool,
         heads_too: bool,
-        parts: list[tuple[Tensor, Tensor, int | None]],
+        parts: list[Part],
     ) -> Sources:
         """The losses themselves, or, with branches, the copies after one pass through all heads."""
         if not graph.branches:
-            pairs = list(zip(call.losses.tasks, call.losses.tensors, strict=True))
-            return Sources(
-                {k: [one] for k, one in pairs}, {k: [call.seed(one)] for k, one in pairs}
-            )
+            triples = zip(call.losses.tasks, call.losses.tensors, call.seeds(), strict=True)
+            sources = Sources({}, {})
+            for k, loss, seed in triples:
+                sources.outputs[k], sources.seeds[k] = [loss], [seed]
+            return sources
         weighted = self.settings.heads == "weighted"
         copies, heads = pass_heads(
             call,
@@ -235,46 +156,20 @@ class AtParameters:
         kept = [(leaf, gradient) for leaf, gradient in pairs if id(leaf) in reached]
         add_gradients([leaf for leaf, _ in kept], [g for _, g in kept], owned=owned)
 
-    def _write_heads(
-        self,
-        call: Call,
-        graph: Graph,
-        parts: Sequence[tuple[Tensor, Tensor, int | None]],
-        weights: Tensor,
-    ) -> None:
-        if self.settings.heads == "weighted":
-            if graph.branches:
-                torch.autograd.backward(
-                    call.losses.tensors,
-                    call.seeds(weights),
-                    retain_graph=call.keep,
-                    inputs=graph.rest,
-                )
-                return
-            parts = [(leaf, g * weights[k].to(g), k) for leaf, g, k in parts if k is not None]
-        total: dict[int, tuple[Tensor, Tensor]] = {}
-        for leaf, gradient, _ in parts:
-            before = total.get(id(leaf))
-            total[id(leaf)] = (leaf, gradient if before is None else before[1] + gradient)
-        add_gradients(
-            [leaf for leaf, _ in total.values()], [g for _, g in total.values()], owned=False
-        )
-
     def _combined(
         self,
         balance: GradientAggregator,
         call: Call,
         graph: Graph,
-        parts: Sequence[tuple[Tensor, Tensor, int | None]],
+        parts: Sequence[Part],
     ) -> BackwardReport:
         """The update of a method that combines coordinates."""
         jacobian = self.rows.matrix
-        scaled = not (isinstance(call.scale, float) and call.scale == 1.0)
-        if scaled:
+        if call.scaled:
             jacobian.div_(call.scale)
         present = None if call.everyone else call.present.to(jacobian.device)
         direction: Tensor = balance(jacobian, call.values.to(jacobian.device), present)
-        direction = direction * call.scale if scaled else direction
+        direction = direction * call.scale if call.scaled else direction
         flags = balance.flags | {ASSEMBLED}
         weights = balance.weights
         if weights is None:
@@ -282,7 +177,7 @@ class AtParameters:
             flags |= {NO_WEIGHTS}
         # A method may hand out one of its own tensors, so its memory must not become `.grad`.
         self._write(graph, self.rows.shaped(direction), owned=False)
-        self._write_heads(call, graph, parts, weights)
+        write_heads(call, parts, weights, self.settings, graph.rest, branched=bool(graph.branches))
         call.add_penalty()
         return call.report(weights, None, flags, self.settings)
 
@@ -359,37 +254,3 @@ class AtParameters:
             f"{why}; got {self.settings.max_gradient_memory}. Raise it, name fewer shared= "
             f"parameters, or use at='representation'."
         )
-
-
-def pass_heads(
-    call: Call, found: Reach, heads: Sequence[Tensor], *, keep: bool
-) -> tuple[dict[tuple[int, int], Tensor], list[tuple[Tensor, Tensor]]]:
-    """One pass of the summed losses: loss k depends on copy k only, so nothing gets mixed up.
-
-    Returns:
-        Gradients at the copies by (branch, task), and (leaf, gradient) of the heads.
-    """
-    places = [
-        (number, k, GradientEdge(node, copy))
-        for number, (node, branch) in enumerate(found.branches)
-        for k, copy in positions_of(call, branch).items()
-    ]
-    gradients = torch.autograd.grad(
-        call.losses.tensors,
-        [*(edge for _, _, edge in places), *(get_gradient_edge(leaf) for leaf in heads)],
-        call.seeds(),
-        retain_graph=keep,
-        allow_unused=True,
-    )
-    at_copies = zip(places, gradients, strict=False)
-    copies = {(number, k): g for (number, k, _), g in at_copies if g is not None}
-    at_heads = zip(heads, gradients[len(places) :], strict=True)
-    return copies, [(leaf, g) for leaf, g in at_heads if g is not None]
-
-
-def _trainable(shared: Iterable[Tensor]) -> list[Tensor]:
-    """Without frozen ones; every parameter once."""
-    leaves = list(dict.fromkeys(leaf for leaf in shared if leaf.requires_grad))
-    if not leaves:
-        raise InvalidArgument("`shared` must hold at least one trainable parameter; got none.")
-    return leaves

@@ -9,11 +9,11 @@ from torch import Tensor
 from polytask.aggregation import GradientAggregator, GramianAggregator
 from polytask.errors import InvalidArgument, Unsupported
 
-from .at_parameters import pass_heads
 from .branching import Branch
 from .call import Call, Settings, backward, backward_weighted, ready_weights, weigh
 from .checks import check_apart, check_branches
-from .leaves import add_gradients, hooks_at_rest
+from .heads import Part, pass_heads, write_heads
+from .leaves import hooks_at_rest
 from .losses import GATHERED
 from .reach import Reach, edge_of, shares_a_gathered_vector, walk
 from .report import NO_WEIGHTS, ONE_BACKWARD, BackwardReport
@@ -74,7 +74,7 @@ class AtRepresentation:
                 flags |= {NO_WEIGHTS}
             else:
                 weights = balance.weights
-        self._write_heads(call, heads, parts, branches, weights)
+        write_heads(call, parts, weights, self.settings, heads, branched=bool(branches))
         gradients = [g.to(place.dtype) for g, place in zip(mixed, places, strict=True)]
         backward(places, gradients, keep=call.keep)
         call.add_penalty()
@@ -124,7 +124,7 @@ class AtRepresentation:
 
     def _measure(
         self, call: Call, places: Sequence[Tensor], found: Reach, branches: Sequence[Branch]
-    ) -> list[tuple[Tensor, Tensor, int | None]]:
+    ) -> list[Part]:
         """Fills the rows; returns (leaf, gradient, task) of the heads."""
         self.rows.open(len(call.losses.names), places)
         if branches:
@@ -135,7 +135,8 @@ class AtRepresentation:
             for k in range(len(call.losses.names)):
                 self.rows.fill(k, [copies.get((number, k)) for number in range(len(places))])
             return [(leaf, gradient, None) for leaf, gradient in heads]
-        parts: list[tuple[Tensor, Tensor, int | None]] = []
+        parts: list[Part] = []
+        seeds = dict(zip(call.losses.tasks, call.seeds(), strict=True))
         for k, loss in enumerate(call.losses.entries):
             if loss is None:
                 self.rows.clear(k)
@@ -144,24 +145,9 @@ class AtRepresentation:
                 leaf for leaf, mask in zip(found.leaves, found.masks, strict=True) if mask >> k & 1
             ]
             gradients = torch.autograd.grad(
-                [loss], [*places, *own], [call.seed(loss)], retain_graph=True, allow_unused=True
+                [loss], [*places, *own], [seeds[k]], retain_graph=True, allow_unused=True
             )
             self.rows.fill(k, gradients[: len(places)])
             own_gradients = zip(own, gradients[len(places) :], strict=True)
             parts += [(leaf, g, k) for leaf, g in own_gradients if g is not None]
         return parts
-
-    def _write_heads(
-        self,
-        call: Call,
-        heads: Sequence[Tensor],
-        parts: Sequence[tuple[Tensor, Tensor, int | None]],
-        branches: Sequence[Branch],
-        weights: Tensor,
-    ) -> None:
-        weighted = self.settings.heads == "weighted"
-        if weighted and branches:
-            backward(call.losses.tensors, call.seeds(weights), keep=call.keep, inputs=heads)
-            return
-        gradients = [g * weights[k].to(g) if weighted and k is not None else g for _, g, k in parts]
-        add_gradients([leaf for leaf, _, _ in parts], gradients, owned=False)

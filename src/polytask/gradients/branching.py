@@ -40,6 +40,7 @@ def any_branch() -> bool:
 _NODE = "_CopiesBackward"
 
 
+@final
 class _Copies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, representation: Tensor, branch: Branch) -> tuple[Tensor, ...]:

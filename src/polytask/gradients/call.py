@@ -56,25 +56,37 @@ class Call:
         return self.penalty is not None and self.penalty.requires_grad
 
     @property
+    def scaled(self) -> bool:
+        """Whether gradients are multiplied at all."""
+        return isinstance(self.scale, Tensor) or self.scale != 1.0
+
+    @property
     def everyone(self) -> bool:
         """Whether no task is absent."""
         return len(self.losses.tasks) == len(self.losses.names)
 
     def seeds(self, weights: Tensor | None = None) -> list[Tensor]:
         """Where the gradient of each present loss starts: weight (default 1) times scale."""
+        tensors, values = self.losses.tensors, self.values
+        starts = torch.ones_like(values) if weights is None else weights.to(values)
+        starts = starts * self.scale if self.scaled else starts
+        pieces = starts.unbind()  # views of one vector: K tasks must not mean K small products
+        chosen = pieces if self.everyone else [pieces[k] for k in self.losses.tasks]
         return [
-            self.seed(loss, None if weights is None else weights[k])
-            for k, loss in zip(self.losses.tasks, self.losses.tensors, strict=True)
+            piece
+            if loss.dtype == piece.dtype and loss.dim() == 0
+            else piece.to(loss).reshape(loss.shape)
+            for piece, loss in zip(chosen, tensors, strict=True)
         ]
 
-    def seed(self, loss: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The same for one scalar."""
-        start = torch.ones_like(loss) * self.scale
-        return start if weight is None else start * weight.to(start)
+    def seed(self, scalar: Tensor) -> Tensor:
+        """The same for one scalar of weight 1."""
+        start = torch.ones_like(scalar)
+        return start * self.scale if self.scaled else start
 
     def unscaled(self, gramian: Tensor) -> Tensor:
         """The Gramian of gradients that were measured under the scale."""
-        if isinstance(self.scale, float) and self.scale == 1.0:
+        if not self.scaled:
             return gramian
         scale = torch.as_tensor(self.scale, dtype=gramian.dtype, device=gramian.device)
         return gramian / scale / scale

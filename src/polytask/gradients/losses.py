@@ -51,15 +51,17 @@ class Losses:
             return torch.zeros(len(self.entries))
         kind = given[0].dtype
         for entry in given:
-            kind = torch.promote_types(kind, entry.dtype)
+            if entry.dtype != kind:
+                kind = torch.promote_types(kind, entry.dtype)
         kind = promoted(kind)
-        nothing = torch.zeros((), dtype=kind, device=given[0].device)
-        return torch.stack(
-            [
-                nothing if entry is None else entry.detach().reshape(()).to(nothing)
-                for entry in self.entries
-            ]
-        )
+        with torch.no_grad():
+            nothing = torch.zeros((), dtype=kind, device=given[0].device)
+            return torch.stack(
+                [
+                    nothing if entry is None else entry if entry.dim() == 0 else entry.reshape(())
+                    for entry in self.entries
+                ]
+            ).to(kind)
 
     def present(self, device: torch.device) -> Tensor:
         """[tasks], False for absent ones."""
