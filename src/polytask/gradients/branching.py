@@ -25,7 +25,7 @@ class Branch:
     def __init__(self, tasks: Sequence[str], representation: Tensor) -> None:
         self.tasks = tuple(tasks)
         self.representation = representation
-        self.weights: Sequence[Tensor | float] | None = None
+        self.weights: Sequence[Tensor] | None = None
         """Factor of each copy's gradient on its way into the trunk; None: ones."""
 
 
@@ -37,7 +37,7 @@ def any_branch() -> bool:
     return len(_LIVE) > 0
 
 
-_NODE = "_CopiesBackward"
+NODE = "_CopiesBackward"
 
 
 @final
@@ -56,8 +56,11 @@ class _Copies(torch.autograd.Function):
         for k, gradient in enumerate(gradients):
             if gradient is None:
                 continue
-            part = gradient if branch.weights is None else gradient * branch.weights[k]
-            total = part if total is None else total + part
+            if branch.weights is None:
+                total = gradient if total is None else total + gradient
+                continue
+            weight = branch.weights[k].to(gradient)
+            total = gradient * weight if total is None else total.addcmul_(gradient, weight)
         return total, None
 
 
@@ -101,9 +104,7 @@ def branch(representation: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
 
 
 def branch_of(node: Node) -> Branch | None:
-    """The branch that made a node of the graph, if one did."""
-    if node.name() != _NODE:  # the name costs less than a look into a dictionary
-        return None
+    """The branch that made a node of that name."""
     found = vars(node).get("polytask_branch")
     return found if isinstance(found, Branch) else None
 
@@ -116,8 +117,9 @@ def weighing(
     positions = {name: k for k, name in enumerate(names)}
     try:
         for one in branches:
+            parts = weights.unbind()
             one.weights = [
-                weights[positions[name] if keyed else k] for k, name in enumerate(one.tasks)
+                parts[positions[name] if keyed else k] for k, name in enumerate(one.tasks)
             ]
         yield
     finally:

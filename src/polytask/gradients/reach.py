@@ -9,7 +9,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 from polytask.errors import Unsupported
 
-from .branching import Branch, branch_of
+from .branching import NODE, Branch, branch_of
 
 Edge = tuple[Node, int]
 
@@ -78,26 +78,27 @@ def walk(
                 finished.add(node)
                 order.append(node)
             continue
-        inside = None if into_branches else branch_of(node)
-        if inside is not None:
-            branches.append((node, inside))
-            children[node] = ()
-            continue
         name = node.name()
         if name == _LEAF:
             leaves.append(node)
             children[node] = ()
             continue
+        if name == NODE and not into_branches:
+            inside = branch_of(node)
+            if inside is not None:
+                branches.append((node, inside))
+                children[node] = ()
+                continue
         if name == _REENTRANT:
             raise Unsupported(
                 "A segment is checkpointed with `use_reentrant=True`, which allows one backward "
                 "pass only and hides its parameters. Pass use_reentrant=False to checkpoint."
             )
-        edges = [(child, number) for child, number in node.next_functions if child is not None]
+        edges = node.next_functions
         if ends:
             met |= ends.intersection(edges)
-            edges = [edge for edge in edges if edge not in ends]
-        found = tuple(child for child, _ in edges)
+            edges = tuple(edge for edge in edges if edge not in ends)
+        found = tuple(child for child, _ in edges if child is not None)
         children[node] = found
         stack.extend(child for child in found if child not in children)
     masks = dict.fromkeys(order, 0)

@@ -64,8 +64,11 @@ class Rows:
         step = max(1024, _CHUNK.get(rows.device.type, _CHUNK_ELSEWHERE) // max(len(rows), 1))
         if rows.dtype == torch.float64:
             return torch.mm(rows, rows.T, out=result)
+        # One piece of memory for all chunks: fresh pages would cost as much as the products.
+        scratch = torch.empty(len(rows), step, dtype=torch.float64, device=rows.device)
         for start in range(0, rows.shape[1], step):
-            part = rows[:, start : start + step].double()
+            chunk = rows[:, start : start + step]
+            part = scratch[:, : chunk.shape[1]].copy_(chunk)
             result.addmm_(part, part.T)
         return result
 
