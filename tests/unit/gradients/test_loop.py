@@ -73,4 +73,4 @@ def test_descends_to_a_point_between_two_minima():
         step([(w - m).square().sum() for m in minima])
         optimizer.step()
     assert abs(float(w.detach()[1])) < 1e-3
-    assert -1.0 <= float(w.detach()[0]) <= 1.0
+    assert abs(float(w.detach()[0])) < 1.001
