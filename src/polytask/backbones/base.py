@@ -14,6 +14,9 @@ class Backbone(nn.Module, ABC):
     width: int
     """Width of the feature vector."""
 
+    members: int = 1
+    """Sub-models inside; above 1 the features are ``[rows, members, width]``."""
+
     architecture: Mapping[str, Any] | None = None
     """JSON values from which a bundle builds an equal backbone: ``backbone`` is its name, the rest
     are its arguments. None for a backbone of the user's own, which is handed back on loading."""

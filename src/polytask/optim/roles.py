@@ -57,8 +57,8 @@ class ParameterInfo:
 class Selector:
     """Which parameters a penalty acts on.
 
-    The default is the weights of trunk, experts and heads: never biases, normalisation
-    parameters, gates, embeddings of "missing", or scalars such as task weights.
+    The default is the weights of backbone, trunk, experts and heads: never biases, normalisation
+    parameters, embeddings, gates, or scalars such as task weights.
 
     Args:
         roles: Roles to include.
@@ -69,7 +69,7 @@ class Selector:
     """
 
     roles: frozenset[Role] = field(
-        default_factory=lambda: frozenset({Role.TRUNK, Role.EXPERT, Role.HEAD})
+        default_factory=lambda: frozenset({Role.BACKBONE, Role.TRUNK, Role.EXPERT, Role.HEAD})
     )
     kinds: frozenset[Kind] = field(default_factory=lambda: frozenset({Kind.WEIGHT}))
     names: str = ".*"

@@ -7,21 +7,50 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.errors import Unsupported
 from polytask.optim.roles import Selector
+
+Acts = Literal["prox", "gradient"]
+Layout = Literal["groups", "features", "tasks"]
 
 
 class Penalty(ABC):
-    """A term λR(w) on parameters, reported apart from the task losses."""
+    """A term λR(w) on parameters, reported apart from the task losses.
+
+    A penalty sees the weights as *blocks*, matrices that its `layout` describes:
+
+    - ``"groups"``: per parameter ``[groups, members]``; what a group is (an entry, a row, a
+      column, a layer) is said by the selector.
+    - ``"features"``: one matrix ``[features, outputs of all tasks]`` of the stacked heads.
+    - ``"tasks"``: one matrix ``[entries, tasks]`` per set of weights that correspond to each other.
+    """
 
     strength: float
+    """λ, at least 0, on the scale of the objective that the optimizer minimises."""
+
     selector: Selector
-    acts: ClassVar[Literal["prox", "gradient"]]
-    """``"prox"``: never in autograd; ``"gradient"``: added once, after balancing."""
+
+    acts: ClassVar[Acts]
+    """``"prox"``: after the optimizer's step, never in autograd; ``"gradient"``: added to the
+    objective once, after balancing."""
+
+    layout: ClassVar[Layout] = "groups"
 
     @abstractmethod
-    def value(self, weights: Sequence[Tensor]) -> Float[Tensor, ""]:
+    def value(self, blocks: Sequence[Float[Tensor, "groups members"]]) -> Float[Tensor, ""]:
         """λR(w) on the weights' device and dtype."""
 
+    def prox_(
+        self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
+    ) -> None:
+        """Argmin over w of ½ Σ (w − u)² / step + λR(w), in place.
+
+        Args:
+            blocks: The weights u after the optimizer's step; overwritten.
+            steps: Per block a number, or a tensor of the block's shape: the optimizer's metric.
+        """
+        raise Unsupported(f"{type(self).__name__} acts by its gradient and has no proximal step.")
+
     @abstractmethod
-    def prox_(self, weights: Sequence[Tensor], steps: Sequence[Tensor | float]) -> None:
-        """Argmin over w of ½ Σ (w − u)² / step + λR(w), in place."""
+    def describe(self) -> str:
+        """The penalty with its strength, in words for the report."""

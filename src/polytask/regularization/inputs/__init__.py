@@ -1,0 +1,1 @@
+"""Regularizers that change the rows of a batch before the model sees them."""

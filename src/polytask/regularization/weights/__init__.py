@@ -1,0 +1,1 @@
+"""Averages over the weights of many updates."""
