@@ -8,7 +8,17 @@ from typing import Any, Self
 from polytask.data.finding import Finding
 from polytask.errors import CorruptFile
 
-SCHEMA_VERSION = 1
+from .calibration import Calibration
+from .data_card import DataCard
+from .decode import decode
+from .gap import Gap
+from .regret import Regret
+from .residuals import Residuals
+from .structure import Structure
+from .trunk_gradients import TrunkGradients
+from .uncertainty import Uncertainty
+
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,15 @@ class RunReport:
     judged_on: str = "valid"
     """The set of rows that the headline is about: ``test`` if there is one."""
     together: tuple[Together, ...] = ()
+    data_card: DataCard | None = None
+    gaps: tuple[Gap, ...] = ()
+    """With intervals over rows; `TaskRow.gap` is the plain number."""
+    regret: Regret | None = None
+    structure: Structure | None = None
+    trunk_gradients: TrunkGradients | None = None
+    calibration: tuple[Calibration, ...] = ()
+    residuals: tuple[Residuals, ...] = ()
+    uncertainty: tuple[Uncertainty, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; NaN and infinities become None."""
@@ -160,7 +179,7 @@ class RunReport:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; reports of earlier versions lack what is new since.
 
         Raises:
             CorruptFile: If the document is no report, or a newer polytask wrote it.
@@ -172,47 +191,13 @@ class RunReport:
                 f"understood up to {SCHEMA_VERSION}); update polytask, or fit again."
             )
         try:
-            return cls(**{**document, **_parts(document)})
-        except (KeyError, TypeError) as error:
+            report = decode(cls, document)
+        except (KeyError, TypeError, ValueError) as error:
             raise CorruptFile(
                 f"This report is incomplete or was edited ({error}); fit again."
             ) from error
-
-
-def _parts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are more than plain JSON values."""
-    return {
-        "headline": tuple(document["headline"]),
-        "tasks": tuple(_task(task) for task in document["tasks"]),
-        "columns": tuple(ColumnRow(**column) for column in document["columns"]),
-        "findings": tuple(
-            Finding(**{**finding, "columns": tuple(finding["columns"])})
-            for finding in document["findings"]
-        ),
-        "switched_on": tuple((name, words) for name, words in document["switched_on"]),
-        "together": tuple(
-            Together(row["rows"], row["weighting"], _comparison(row["comparison"]))
-            for row in document["together"]
-        ),
-    }
-
-
-def _task(document: Mapping[str, Any]) -> TaskRow:
-    return TaskRow(**{**document, "sets": tuple(_set(row) for row in document["sets"])})
-
-
-def _set(document: Mapping[str, Any]) -> SetRow:
-    return SetRow(
-        **{
-            **document,
-            "metrics": tuple(MetricRow(**row) for row in document["metrics"]),
-            "comparisons": tuple(_comparison(row) for row in document["comparisons"]),
-        }
-    )
-
-
-def _comparison(document: Mapping[str, Any]) -> Comparison:
-    return Comparison(**document)
+        assert isinstance(report, cls)
+        return report
 
 
 def _plain(value: object) -> object:

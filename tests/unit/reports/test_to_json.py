@@ -23,7 +23,7 @@ def test_text_is_valid_json(make_report):
 
     document = json.loads(report_to_text(report), parse_constant=forbidden)
     assert document["environment"] == {"seconds": None}
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"schema_version": 1}', "{}"])
