@@ -1,7 +1,7 @@
 """The contract of an input regularizer: a batch in, a changed batch out."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,6 +27,9 @@ class InputRegularizer(ABC):
     The step that uses it computes per task, over the rows i where both i and its partner j have a
     label, Σ l_i w_i L(f(x̃_i), y_i) + (1 − l_i) w_j L(f(x̃_i), y_j), with w the row weights.
     """
+
+    mixes: ClassVar[bool] = False
+    """Whether it mixes rows, and with them their losses."""
 
     @abstractmethod
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
