@@ -1,8 +1,20 @@
 """Features in, vector out."""
 
 from .base import Backbone
+from .embeddings import PiecewiseInput, piecewise_bins
+from .ensemble import EnsembleLinear, TabM
 from .mlp import MLP
 from .residual_mlp import ResidualMLP
 from .table_input import TableInput, embedding_width
 
-__all__ = ["MLP", "Backbone", "ResidualMLP", "TableInput", "embedding_width"]
+__all__ = [
+    "MLP",
+    "Backbone",
+    "EnsembleLinear",
+    "PiecewiseInput",
+    "ResidualMLP",
+    "TabM",
+    "TableInput",
+    "embedding_width",
+    "piecewise_bins",
+]

@@ -8,12 +8,16 @@ import torch
 from torch import nn
 
 from polytask._checks import unknown
-from polytask.backbones import MLP, Backbone, ResidualMLP
+from polytask.backbones import MLP, Backbone, ResidualMLP, TabM
 from polytask.errors import CorruptFile, PolytaskWarning
 from polytask.sharing import HardSharing, MultiTaskModel
 from polytask.tasks import TaskGroup
 
-BACKBONES: dict[str, type[MLP] | type[ResidualMLP]] = {"mlp": MLP, "residual-mlp": ResidualMLP}
+BACKBONES: dict[str, type[MLP] | type[ResidualMLP] | type[TabM]] = {
+    "mlp": MLP,
+    "residual-mlp": ResidualMLP,
+    "tabm": TabM,
+}
 """Every backbone that a bundle can name."""
 
 OWN = "own"
@@ -35,7 +39,8 @@ def describe_architecture(model: nn.Module) -> dict[str, Any]:
     backbone = model.backbone
     if not isinstance(backbone, Backbone) or backbone.architecture is None:
         return {"backbone": OWN}
-    return {"sharing": "hard", **backbone.architecture}
+    private = {"head_dropout": model.head_dropout} if model.head_dropout else {}
+    return {"sharing": "hard", **private, **backbone.architecture}
 
 
 def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) -> MultiTaskModel:
@@ -50,6 +55,7 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
     """
     arguments = dict(architecture)
     sharing, name = arguments.pop("sharing"), arguments.pop("backbone")
+    head_dropout = arguments.pop("head_dropout", 0.0)
     if sharing != "hard":
         raise unknown("sharing", str(sharing), ["hard"], CorruptFile)
     if name not in BACKBONES:
@@ -59,4 +65,5 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
         warnings.simplefilter("ignore", PolytaskWarning)
         backbone = BACKBONES[name](**arguments)
         tasks = [task.name for group in groups for task in group.tasks]
-        return MultiTaskModel(backbone, HardSharing(tasks, backbone.width), groups)
+        sharing = HardSharing(tasks, backbone.width)
+        return MultiTaskModel(backbone, sharing, groups, head_dropout=head_dropout)

@@ -25,7 +25,7 @@ class HardSharing(SharingArchitecture):
         width: Width of the backbone's features.
 
     Shapes:
-        features: ``[rows, width]``.
+        features: ``[rows, width]``, or ``[rows, members, width]``.
         representations: the same tensor for every task.
 
     Raises:
@@ -50,7 +50,7 @@ class HardSharing(SharingArchitecture):
         self._width = width
 
     def forward(
-        self, features: Float[Tensor, "rows width"], tasks: Sequence[str] | None = None
+        self, features: Float[Tensor, "rows *members width"], tasks: Sequence[str] | None = None
     ) -> Shared:
         """The features themselves, once per task."""
         names = chosen_tasks(self.tasks, tasks)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask._checks import require
+from polytask._checks import at_least, probability, require
 from polytask.optim.roles import Kind, ParameterInfo, Role
 from polytask.tasks.groups import TaskGroup
 
@@ -25,15 +25,25 @@ class StackedHead(nn.Module):
     y_j = W_j z_j + b_j for j = 1 … k. If all heads read the same tensor this is one product of
     ``[rows, width]`` and ``[width, k · outputs]``, otherwise one batched product.
 
+    On a backbone with members (sub-models), every member has k heads of its own.
+
     Args:
         baselines: Bias of each head at the start, ``[k, outputs]``: the raw outputs that predict
             the training distribution. A model then starts at the mean predictor, not at zero.
         width: Width of the representation.
+        members: Sub-models of the backbone, at least 1.
+        dropout: Probability of dropping a unit of the representation while training, in [0, 1),
+            with another mask for every head.
 
     Shapes:
-        weight: ``[k, outputs, width]``; starts uniformly in ±0.1/√width, a tenth of what
-            ``nn.Linear`` of this width would have, per head.
-        output: ``[rows, k, outputs]``.
+        weight: ``[k, outputs, width]``, with members ``[k, members, outputs, width]``; starts
+            uniformly in ±0.1/√width, a tenth of what ``nn.Linear`` of this width would have.
+        bias: ``[k, outputs]``, with members ``[k, members, outputs]``.
+        representations: ``[rows, width]``, with members ``[rows, members, width]``.
+        output: ``[rows, k, outputs]``, with members ``[rows, members, k, outputs]``.
+
+    Raises:
+        InvalidArgument: If `members` is below 1 or `dropout` is no probability.
 
     Example:
         >>> head = StackedHead(torch.tensor([[1.0], [2.0]]), width=4)
@@ -41,12 +51,25 @@ class StackedHead(nn.Module):
         [1.0, 2.0]
     """
 
-    def __init__(self, baselines: Float[Tensor, "k outputs"], width: int) -> None:
+    def __init__(
+        self,
+        baselines: Float[Tensor, "k outputs"],
+        width: int,
+        *,
+        members: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        heads, outputs = baselines.shape
+        at_least("members", members, 1)
+        probability("head_dropout", dropout)
+        self.members = members
+        self.dropout = dropout
         dtype = torch.get_default_dtype()
-        self.weight = nn.Parameter(torch.empty(heads, outputs, width, dtype=dtype))
-        self.bias = nn.Parameter(baselines.to(dtype).clone())
+        bias = baselines.to(dtype)
+        if members > 1:
+            bias = bias.unsqueeze(1).expand(-1, members, -1)
+        self.weight = nn.Parameter(torch.empty(*bias.shape, width, dtype=dtype))
+        self.bias = nn.Parameter(bias.clone())
         # torch's initialisers read the fan-in of a 3-D tensor as outputs · width.
         bound = _SMALL / math.sqrt(width)
         nn.init.uniform_(self.weight, -bound, bound)
@@ -57,14 +80,16 @@ class StackedHead(nn.Module):
 
     def forward(
         self,
-        representations: Sequence[Float[Tensor, "rows width"]],
+        representations: Sequence[Float[Tensor, "rows *members width"]],
         chosen: Sequence[int] | None = None,
-    ) -> Float[Tensor, "rows chosen outputs"]:
+    ) -> Float[Tensor, "rows *members chosen outputs"]:
         """Raw outputs of the chosen heads (None: all), one representation per chosen head.
 
         A head's numbers do not depend on which others are chosen: with one common representation
         the whole product is computed and cut, because a narrower product may round differently.
         """
+        if self.members > 1 or (self.training and self.dropout > 0):
+            return self._general(representations, chosen)
         first = representations[0]
         if all(representation is first for representation in representations):
             product = nn.functional.linear(first, self.weight.flatten(0, 1), self.bias.flatten())
@@ -77,6 +102,42 @@ class StackedHead(nn.Module):
         stacked = torch.stack(list(representations))
         return torch.baddbmm(bias.unsqueeze(1), stacked, weight.mT).transpose(0, 1)
 
+    def _general(
+        self, representations: Sequence[Tensor], chosen: Sequence[int] | None
+    ) -> Float[Tensor, "rows *members chosen outputs"]:
+        """The same with an axis of members, and with a mask of dropout per head."""
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if self.members == 1:
+            weight, bias = weight.unsqueeze(1), bias.unsqueeze(1)
+        heads, members, outputs, _ = weight.shape
+        first = representations[0]
+        common = all(representation is first for representation in representations)
+        private = self.training and self.dropout > 0
+        if common and not private:
+            # One product per member, of all its heads.
+            matrix = weight.permute(1, 3, 0, 2).flatten(2)
+            start = bias.transpose(0, 1).flatten(1).unsqueeze(1)
+            product = torch.baddbmm(start, first.transpose(0, 1), matrix)
+            result = product.view(members, len(first), heads, outputs).transpose(0, 1)
+            return result if chosen is None else result[:, :, list(chosen)]
+        if chosen is not None:
+            weight, bias = weight[list(chosen)], bias[list(chosen)]
+        asked = len(representations)
+        stacked = first.expand(asked, *first.shape) if common else torch.stack([*representations])
+        if private:
+            stacked = nn.functional.dropout(stacked, self.dropout)
+        if self.members == 1:
+            stacked = stacked.unsqueeze(2)
+        # One product per head and member.
+        product = torch.baddbmm(
+            bias.flatten(0, 1).unsqueeze(1),
+            stacked.transpose(1, 2).flatten(0, 1),
+            weight.flatten(0, 1).mT,
+        )
+        result = product.view(asked, members, len(first), outputs).permute(2, 1, 0, 3)
+        return result.squeeze(1) if self.members == 1 else result
+
 
 @final
 class Heads(nn.Module):
@@ -87,12 +148,16 @@ class Heads(nn.Module):
     Args:
         groups: Task groups; the tasks of a group have heads of equal size.
         sharing: Says how wide each task's representation is.
+        members: Sub-models of the backbone; with more than one, each has heads of its own.
+        dropout: Probability of dropping a unit of the representation while training, in [0, 1),
+            with another mask for every task: what one head leans on is not what the others lose.
 
     Shapes:
-        output: per group ``[rows, k, outputs]``.
+        output: per group ``[rows, k, outputs]``, with members ``[rows, members, k, outputs]``.
 
     Raises:
-        InvalidArgument: If tasks of one group differ in outputs or width, or a task occurs twice.
+        InvalidArgument: If tasks of one group differ in outputs or width, a task occurs twice, or
+            a number is out of range.
 
     Example:
         >>> from polytask.sharing import HardSharing
@@ -105,7 +170,14 @@ class Heads(nn.Module):
         {'a': (5, 2, 1)}
     """
 
-    def __init__(self, groups: Sequence[TaskGroup], sharing: SharingArchitecture) -> None:
+    def __init__(
+        self,
+        groups: Sequence[TaskGroup],
+        sharing: SharingArchitecture,
+        *,
+        members: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         names = [task.name for group in groups for task in group.tasks]
         require(len(names) > 0, "groups", "hold at least one task", names)
@@ -125,11 +197,12 @@ class Heads(nn.Module):
                     "Separate these tasks: group_tasks(tasks, separate=[…]).",
                 )
             baselines = torch.stack([task.baseline().detach().cpu() for task in group.tasks])
-            self.stacks.append(StackedHead(baselines, widths[group.tasks[0].name]))
+            width = widths[group.tasks[0].name]
+            self.stacks.append(StackedHead(baselines, width, members=members, dropout=dropout))
 
     def forward(
         self, shared: Shared, tasks: Sequence[str] | None = None
-    ) -> dict[str, Float[Tensor, "rows k outputs"]]:
+    ) -> dict[str, Float[Tensor, "rows *members k outputs"]]:
         """Representations → raw outputs per group, of the asked tasks in the group's order.
 
         A group without an asked task is absent from the result.

@@ -17,6 +17,7 @@ from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
 from .hard import HardSharing
 from .heads import Heads
+from .members import average_members
 from .rows import check_rows
 
 
@@ -24,17 +25,26 @@ from .rows import check_rows
 class MultiTaskModel(nn.Module):
     """Inputs → backbone → sharing → heads → raw outputs per task group.
 
+    With a backbone of several members (`Backbone.members`), every member has heads of its own. In
+    train mode the outputs of all are returned, so that each is trained on a loss of its own: the
+    loss of the mean would let members hide behind each other. In eval mode they are averaged as
+    the task says (`Task.average`): probabilities for classes, not logits.
+
     Args:
         backbone: Encoded rows → features ``[rows, width]``.
         sharing: Features → one representation per task.
         groups: Task groups (`polytask.tasks.group_tasks`); each gets one stacked head.
+        head_dropout: Probability of dropping a unit of the representation while training, in
+            [0, 1), with another mask for every head.
 
     Shapes:
         inputs: As the backbone takes them.
-        outputs: per group ``[rows, k, outputs]``.
+        outputs: per group ``[rows, k, outputs]``; in train mode of a backbone with members
+            ``[rows, members, k, outputs]``.
 
     Raises:
-        InvalidArgument: If the backbone returns another number of rows than it was given.
+        InvalidArgument: If the backbone returns another number of rows than it was given, or
+            of members than it has, or if `head_dropout` is no probability.
         UnknownName: If a task is asked for that does not exist.
 
     Example:
@@ -48,18 +58,30 @@ class MultiTaskModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, sharing: SharingArchitecture, groups: Sequence[TaskGroup]
+        self,
+        backbone: Backbone,
+        sharing: SharingArchitecture,
+        groups: Sequence[TaskGroup],
+        *,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.sharing = sharing
-        self.heads = Heads(groups, sharing)
+        self.members = backbone.members
+        self.head_dropout = head_dropout
+        self.heads = Heads(groups, sharing, members=backbone.members, dropout=head_dropout)
         self.groups = tuple(groups)
         self.tasks = tuple(task.name for group in groups for task in group.tasks)
 
     @classmethod
     def hard(
-        cls, backbone: Backbone, tasks: Sequence[Task], *, separate: Collection[str] = ()
+        cls,
+        backbone: Backbone,
+        tasks: Sequence[Task],
+        *,
+        separate: Collection[str] = (),
+        head_dropout: float = 0.0,
     ) -> "MultiTaskModel":
         """The model with hard sharing, the usual one.
 
@@ -67,9 +89,11 @@ class MultiTaskModel(nn.Module):
             backbone: Shared by all tasks.
             tasks: Fitted tasks, in the user's order.
             separate: Names of tasks with a head tensor of their own (for a rate of their own).
+            head_dropout: Dropout with a mask per head, in [0, 1).
         """
         sharing = HardSharing([task.name for task in tasks], backbone.width)
-        return cls(backbone, sharing, group_tasks(tasks, separate=separate))
+        groups = group_tasks(tasks, separate=separate)
+        return cls(backbone, sharing, groups, head_dropout=head_dropout)
 
     def forward(
         self, inputs: Mapping[str, Tensor] | Tensor, tasks: Sequence[str] | None = None
@@ -85,9 +109,16 @@ class MultiTaskModel(nn.Module):
         if tasks is not None:
             tasks = chosen_tasks(self.tasks, tasks)
         features: Tensor = self.backbone(inputs)
-        check_rows(inputs, features, self.backbone)
+        check_rows(inputs, features, self.backbone, members=self.members)
         shared = self.sharing(features, tasks)
-        return ModelOutput(self.heads(shared, tasks), shared)
+        outputs: dict[str, Tensor] = self.heads(shared, tasks)
+        if self.members > 1 and not self.training:
+            outputs = {
+                group.name: average_members(outputs[group.name], group)
+                for group in self.groups
+                if group.name in outputs
+            }
+        return ModelOutput(outputs, shared)
 
     def roles(self) -> list[ParameterInfo]:
         """Every parameter once, tied ones under their first name with the tasks of all."""

@@ -21,7 +21,12 @@ def count_rows(inputs: Mapping[str, Tensor] | Tensor) -> int:
 
 
 def check_rows(
-    inputs: Mapping[str, Tensor] | Tensor, result: Tensor, module: nn.Module, what: str = "features"
+    inputs: Mapping[str, Tensor] | Tensor,
+    result: Tensor,
+    module: nn.Module,
+    what: str = "features",
+    *,
+    members: int = 1,
 ) -> None:
     """Requires one row of output per row of input.
 
@@ -33,6 +38,7 @@ def check_rows(
         result: What came out.
         module: What computed it, for the sentence.
         what: What the result is, for the sentence.
+        members: With more than one, the second axis must be that long.
     """
     rows = count_rows(inputs)
     if result.shape[:1] != (rows,):
@@ -40,4 +46,9 @@ def check_rows(
             f"`{type(module).__name__}` must return one row of {what} per row of input; got "
             f"{list(result.shape)} for {rows} rows. A view(-1, …) or flatten() over the batch axis "
             "mixes rows: use flatten(1)."
+        )
+    if members > 1 and (result.ndim != 3 or result.shape[1] != members):
+        raise InvalidArgument(
+            f"`{type(module).__name__}` must return {what} [rows, {members}, width], one vector "
+            f"per member; got {list(result.shape)}. Set its `members` to what it returns."
         )
