@@ -1,6 +1,16 @@
 """The kept weights: sizes, decay, exact zeros, rank of the heads, selected inputs."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polytask.optim.groups import GroupSummary
+from polytask.optim.roles import Kind, ParameterInfo, Role
+
+MAX_SIDE = 2048
+"""Stacked heads of which both sides are longer have no spectrum: it would take too long."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class LayerRow:
         zeros: Entries that are exactly zero.
         zero_rows: Rows (units, outputs) that are exactly zero.
         zero_columns: Columns (inputs) that are exactly zero.
-        rows: Number of rows.
+        rows: Number of rows; 0 for what is no matrix.
         columns: Number of columns.
         penalties: The penalties on it, in words.
     """
@@ -68,12 +78,10 @@ class SelectedFeature:
     Args:
         name: The encoded input.
         norm: Norm of its column; 0 means left out.
-        tasks: Tasks whose head uses it, where heads read the inputs directly.
     """
 
     name: str
     norm: float
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,3 +97,128 @@ class Structure:
     layers: tuple[LayerRow, ...]
     heads: tuple[HeadSpectrum, ...] = ()
     features: tuple[SelectedFeature, ...] = ()
+
+
+@torch.no_grad()
+def measure_structure(
+    infos: Sequence[ParameterInfo],
+    *,
+    tasks: Sequence[str] = (),
+    decay: Sequence[GroupSummary] = (),
+    penalties: Mapping[str, Sequence[str]] | None = None,
+    features: Sequence[str] = (),
+) -> Structure:
+    r"""Norms, decay, exact zeros, and the spectrum of the stacked heads.
+
+    The effective rank is :math:`\exp(-\sum_i p_i \ln p_i)` with the shares
+    :math:`p_i = \sigma_i / \sum_j \sigma_j` of the singular values: between 1 and the rank.
+
+    Args:
+        infos: The model's parameters (``model.roles()``), holding the kept weights.
+        tasks: Names in the user's order, in which heads are listed.
+        decay: `polytask.optim.describe_groups` of the optimizer.
+        penalties: Parameter name → the penalties on it, in words.
+        features: Names of the encoded inputs, in the order of the first layer's columns.
+
+    Example:
+        >>> from torch import nn
+        >>> weight = nn.Parameter(torch.tensor([[3.0, 0.0], [4.0, 0.0]]))
+        >>> info = ParameterInfo("w", weight, Role.BACKBONE, Kind.WEIGHT, frozenset({"y"}))
+        >>> found = measure_structure([info], features=["age", "city"])
+        >>> found.layers[0].norm, found.layers[0].zero_columns, found.features[1]
+        (5.0, 1, SelectedFeature(name='city', norm=0.0))
+
+    Reference:
+        O. Roy and M. Vetterli, "The Effective Rank: A Measure of Effective Dimensionality",
+        EUSIPCO 2007, https://ieeexplore.ieee.org/document/7098875
+    """
+    summaries = {name: group for group in decay for name in group.names}
+    words = penalties or {}
+    layers = tuple(
+        _layer(info, summaries.get(info.name), tuple(words.get(info.name, ()))) for info in infos
+    )
+    return Structure(layers, _heads(infos, tasks), _features(infos, features))
+
+
+def as_matrix(info: ParameterInfo) -> Tensor | None:
+    """A weight as ``[outputs, inputs]``: k stacked heads count as k · outputs rows."""
+    weight = info.parameter.detach()
+    if info.kind is not Kind.WEIGHT or weight.ndim < 2:
+        return None
+    if info.role is Role.HEAD and weight.ndim == 3:
+        return weight.flatten(0, 1)
+    return weight if weight.ndim == 2 else weight.movedim(1, -1).flatten(1, -2).flatten(0, 1)
+
+
+def _layer(info: ParameterInfo, group: GroupSummary | None, penalties: tuple[str, ...]) -> LayerRow:
+    weight = info.parameter.detach()
+    norm = float(torch.linalg.vector_norm(weight, dtype=torch.float64))
+    matrix = as_matrix(info)
+    empty = matrix == 0 if matrix is not None else None
+    return LayerRow(
+        name=info.name,
+        role=str(info.role),
+        kind=str(info.kind),
+        shape=tuple(weight.shape),
+        norm=norm,
+        rms=norm / max(weight.numel(), 1) ** 0.5,
+        rate=None if group is None else group.learning_rate,
+        decay_per_step=None if group is None else group.learning_rate * group.weight_decay,
+        half_life=None if group is None else group.half_life,
+        zeros=int((weight == 0).sum()),
+        zero_rows=0 if empty is None else int(empty.all(1).sum()),
+        zero_columns=0 if empty is None else int(empty.all(0).sum()),
+        rows=0 if matrix is None else matrix.shape[0],
+        columns=0 if matrix is None else matrix.shape[1],
+        penalties=penalties,
+    )
+
+
+def _heads(infos: Sequence[ParameterInfo], tasks: Sequence[str]) -> tuple[HeadSpectrum, ...]:
+    place = {name: index for index, name in enumerate(tasks)}
+    widths: dict[int, list[ParameterInfo]] = {}
+    for info in infos:
+        matrix = as_matrix(info)
+        if info.role is Role.HEAD and matrix is not None:
+            widths.setdefault(matrix.shape[1], []).append(info)
+    found = []
+    for heads in widths.values():
+        matrices = [matrix for info in heads if (matrix := as_matrix(info)) is not None]
+        stacked = torch.cat(matrices).double().cpu()
+        if min(stacked.shape) < 2 or min(stacked.shape) > MAX_SIDE:
+            continue
+        values = torch.linalg.svdvals(stacked)
+        smallest = max(stacked.shape) * torch.finfo(torch.float32).eps * values[0]
+        shares = values[values > 0] / values.sum()
+        names = sorted(
+            {name for info in heads for name in info.tasks}, key=lambda n: (place.get(n, 0), n)
+        )
+        found.append(
+            HeadSpectrum(
+                tuple(names),
+                (stacked.shape[0], stacked.shape[1]),
+                tuple(float(f"{value:.5g}") for value in values.tolist()),
+                int((values > smallest).sum()),
+                float(torch.exp(-(shares * shares.log()).sum())) if len(shares) else 0.0,
+            )
+        )
+    return tuple(found)
+
+
+def _features(
+    infos: Sequence[ParameterInfo], features: Sequence[str]
+) -> tuple[SelectedFeature, ...]:
+    """The inputs of the first layer, or of the heads where these read the inputs directly."""
+    first = [info for info in infos if info.role is Role.BACKBONE and as_matrix(info) is not None]
+    readers = first[:1] or [info for info in infos if info.role is Role.HEAD]
+    matrices = [
+        matrix
+        for info in readers
+        if (matrix := as_matrix(info)) is not None and matrix.shape[1] == len(features)
+    ]
+    if not matrices or not features:
+        return ()
+    norms = torch.linalg.vector_norm(torch.cat(matrices).double(), dim=0).tolist()
+    if all(norms):
+        return ()
+    return tuple(SelectedFeature(name, norm) for name, norm in zip(features, norms, strict=True))
