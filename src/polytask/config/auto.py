@@ -1,10 +1,16 @@
 """Options that say "auto", decided from the rest of the run."""
 
-from .run import RunConfig
+from typing import Any
+
+from .presets import PRESETS
+from .run import PenaltyConfig, RunConfig, Section
 
 
 def decide(run: RunConfig) -> RunConfig:
-    """The run with every ``auto`` replaced; the effective run file shows the decision.
+    """The run with its preset applied and every ``auto`` replaced; run files show the decision.
+
+    A preset changes the defaults: an option that was set explicitly keeps its value, and an
+    option of the preset that has no meaning beside it is left at its default.
 
     Balancing: scheduled if task weights are scheduled, fixed if weights are given, pooled for a
     long table (each row has one label, so each row gets one vote), else equal.
@@ -16,7 +22,10 @@ def decide(run: RunConfig) -> RunConfig:
         >>> long = RunConfig(targets=({"name": "y"},), data={"task_column": "school"})
         >>> decide(long).balance.name
         'pooled'
+        >>> decide(RunConfig(targets=({"name": "y"},), defence="off")).model.dropout
+        0.0
     """
+    run = _with_preset(run)
     balance = run.balance
     if balance.name != "auto":
         return run
@@ -27,3 +36,32 @@ def decide(run: RunConfig) -> RunConfig:
     else:
         name = "equal" if run.data.task_column is None else "pooled"
     return run.model_copy(update={"balance": balance.model_copy(update={"name": name})})
+
+
+def _with_preset(run: RunConfig) -> RunConfig:
+    from .checks import CONDITIONS
+
+    preset = PRESETS[run.defence]
+    mine = {
+        (section, key): value
+        for (section, key), value in preset.values.items()
+        if key not in getattr(run, section).model_fields_set
+    }
+    applied = _updated(run, mine)
+    useless = {(c.section, c.key) for c in CONDITIONS if not c.applies(applied)}
+    if useless & mine.keys():
+        applied = _updated(run, {p: v for p, v in mine.items() if p not in useless})
+    if preset.penalties and "penalties" not in run.model_fields_set:
+        entries = tuple(PenaltyConfig(**entry) for entry in preset.penalties)
+        applied = applied.model_copy(update={"penalties": entries})
+    return applied
+
+
+def _updated(run: RunConfig, values: dict[tuple[str, str], Any]) -> RunConfig:
+    sections: dict[str, dict[str, Any]] = {}
+    for (section, key), value in values.items():
+        sections.setdefault(section, {})[key] = value
+    update: dict[str, Section] = {
+        name: getattr(run, name).model_copy(update=changed) for name, changed in sections.items()
+    }
+    return run.model_copy(update=update)

@@ -111,6 +111,14 @@ METHODS: tuple[Method, ...] = (
         "Gorishniy et al., NeurIPS 2021, arXiv 2106.11959",
     ),
     Method(
+        "tabm",
+        "backbone",
+        "polytask.backbones:TabM",
+        "An ensemble of perceptrons that share weights and learn separately.",
+        "up to ten plain steps",
+        "Gorishniy, Kotelnikov & Babenko, ICLR 2025, arXiv 2410.24210",
+    ),
+    Method(
         "hard",
         "sharing",
         "polytask.sharing:HardSharing",
@@ -168,6 +176,32 @@ METHODS: tuple[Method, ...] = (
         "Plain mean of the validation losses; the largest loss decides.",
     ),
     Method(
+        "any",
+        "stopping",
+        "polytask.training.task_stopping:AnyTask",
+        "Stops when the first task stops improving.",
+    ),
+    Method(
+        "all",
+        "stopping",
+        "polytask.training.task_stopping:AllTasks",
+        "Stops when every task has stopped improving.",
+    ),
+    Method(
+        "freeze-head",
+        "stopping",
+        "polytask.training.task_stopping:FreezeHead",
+        "A task that stops improving leaves the training; its head no longer moves.",
+    ),
+    Method(
+        "distil",
+        "stopping",
+        "polytask.training.task_stopping:Distil",
+        "A task that stops improving follows the outputs of its own best epoch from then on.",
+        "one copy of the weights per task",
+        "Lu et al., NAACL 2022 (industry track)",
+    ),
+    Method(
         "none",
         "stopping",
         "polytask.training.stopping:NoStopping",
@@ -214,7 +248,7 @@ def methods(family: str | None = None) -> tuple[Method, ...]:
 
     Example:
         >>> [method.name for method in methods("stopping")]
-        ['regret', 'mean', 'none']
+        ['regret', 'mean', 'any', 'all', 'freeze-head', 'distil', 'none']
     """
     if family is None:
         return METHODS

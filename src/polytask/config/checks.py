@@ -50,7 +50,56 @@ CONDITIONS = (
         "training",
         "patience",
         lambda r: r.training.stopping != "none",
-        'training.stopping="regret" or "mean"',
+        "a stopping rule (training.stopping)",
+    ),
+    *(
+        Condition("model", key, lambda r: r.model.backbone == "tabm", 'model.backbone="tabm"')
+        for key in ("members", "embedding")
+    ),
+    Condition(
+        "model",
+        "bins",
+        lambda r: r.model.embedding == "piecewise-linear",
+        'model.embedding="piecewise-linear"',
+    ),
+    Condition(
+        "model",
+        "drop_path",
+        lambda r: r.model.backbone == "residual-mlp",
+        'model.backbone="residual-mlp"',
+    ),
+    Condition(
+        "model",
+        "dropout_schedule",
+        lambda r: r.model.dropout > 0 or r.model.head_dropout > 0 or r.model.drop_path > 0,
+        "dropout above 0",
+    ),
+    Condition(
+        "optimizer",
+        "decay_schedule",
+        lambda r: r.optimizer.weight_decay > 0,
+        "optimizer.weight_decay above 0",
+    ),
+    Condition(
+        "inputs", "c_mixup_bandwidth", lambda r: r.inputs.c_mixup > 0, "inputs.c_mixup above 0"
+    ),
+    Condition("update", "noise_decay", lambda r: r.update.noise > 0, "update.noise above 0"),
+    Condition("averaging", "decay", lambda r: r.averaging.name == "ema", 'averaging.name="ema"'),
+    Condition("averaging", "start", lambda r: r.averaging.name == "swa", 'averaging.name="swa"'),
+    *(
+        Condition(
+            "distillation",
+            key,
+            lambda r: r.distillation.teacher != "none",
+            'distillation.teacher="single-task"',
+        )
+        for key in ("weight", "temperature", "annealed")
+    ),
+    Condition(
+        "training",
+        "keep",
+        lambda r: r.training.stopping != "none",
+        "a stopping rule (training.stopping)",
     ),
     Condition("split", "valid", lambda r: r.data.split is None, "no data.split column"),
     Condition("split", "test", lambda r: r.data.split is None, "no data.split column"),

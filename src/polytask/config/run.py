@@ -73,10 +73,22 @@ class SplitConfig(Section):
 class ModelConfig(Section):
     """``[model]``."""
 
-    backbone: Literal["mlp", "residual-mlp"] = "mlp"
+    backbone: Literal["mlp", "residual-mlp", "tabm"] = "mlp"
     width: Count = 256
     depth: Count = 2
     dropout: Fraction = 0.1
+    dropout_schedule: Literal["constant", "flat-cosine"] = "constant"
+    """The dropout probabilities over the run."""
+    head_dropout: Fraction = 0.0
+    """On the features that each head reads, with a mask of its own per task."""
+    drop_path: Fraction = 0.0
+    """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
+    members: Annotated[int, Field(ge=2)] = 32
+    """TabM only: networks that share their weights and learn separately."""
+    embedding: Literal["none", "piecewise-linear"] = "none"
+    """TabM only: of every numeric column."""
+    bins: Annotated[int, Field(ge=2)] = 48
+    """Piecewise-linear embedding only: at most so many per column."""
     activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "relu"
     normalization: Literal["none", "layer", "batch"] = "none"
 
@@ -91,6 +103,8 @@ class OptimizerConfig(Section):
     """SGD only."""
     nesterov: bool = False
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    decay_schedule: Literal["constant", "flat-cosine"] = "constant"
+    """The weight decay over the run."""
     rates: dict[str, NonNegative] = Field(default_factory=dict)
     """Factors on the learning rate: ``"role:head" = 2.0``, ``"task:sex" = 0.5``."""
     clip_norm: NonNegative = 1.0
@@ -123,6 +137,71 @@ class BalanceConfig(Section):
     """Further arguments of the method."""
 
 
+class PenaltyConfig(Section):
+    """One ``[[penalties]]`` entry: a term on the weights."""
+
+    name: str
+    strength: NonNegative
+    roles: tuple[Literal["backbone", "trunk", "expert", "head"], ...] = ()
+    """Which parts of the network; empty: all of them, or those that the penalty is made for."""
+    names: str = ".*"
+    """Regular expression on the full name of a parameter."""
+    group: Literal["entry", "row", "column", "tasks", "layer"] | None = None
+    """What one penalised group is; None: what the penalty is made for."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the penalty."""
+
+
+class InputsConfig(Section):
+    """``[inputs]``: what is done to the rows of a training batch."""
+
+    mixup: NonNegative = 0.0
+    """Alpha of the Beta distribution; 0: off, usual 0.2."""
+    c_mixup: NonNegative = 0.0
+    """Alpha; partners are rows with near targets. 0: off, usual 2."""
+    c_mixup_bandwidth: Positive = 1.0
+    """In standard deviations of the targets."""
+    cutmix: Fraction = 0.0
+    """Probability per batch of copying columns from other rows."""
+    noise: NonNegative = 0.0
+    """Standard deviation of normal noise on the scaled numeric inputs."""
+    feature_dropout: Fraction = 0.0
+    """Probability of dropping an input column."""
+
+
+class UpdateConfig(Section):
+    """``[update]``: what is done to the gradient."""
+
+    sam: NonNegative = 0.0
+    """Radius of sharpness-aware minimisation; 0: off, usual 0.05. Doubles the cost."""
+    noise: NonNegative = 0.0
+    """Variance of gradient noise at the first update; 0: off, usual 0.01 to 1."""
+    noise_decay: NonNegative = 0.55
+    """Its variance falls with (1 + updates) to the minus this."""
+
+
+class AveragingConfig(Section):
+    """``[averaging]``: averaged weights are measured, kept and predicted with."""
+
+    name: Literal["none", "ema", "swa"] = "none"
+    decay: Fraction = 0.999
+    """EMA only."""
+    start: Fraction = 0.75
+    """SWA only: fraction of the run after which the average begins."""
+
+
+class DistillationConfig(Section):
+    """``[distillation]``: the outputs of a teacher beside the labels."""
+
+    teacher: Literal["none", "single-task"] = "none"
+    """``single-task``: one network per task is trained first."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the teacher in the loss."""
+    temperature: Positive = 2.0
+    annealed: bool = False
+    """The share of the labels rises from 0 to 1 over the run, whatever `weight` is."""
+
+
 class TrainingConfig(Section):
     """``[training]``."""
 
@@ -130,8 +209,12 @@ class TrainingConfig(Section):
     batch_size: Annotated[int, Field(ge=0)] = 0
     """0: 256, less for small tables."""
     accumulate: Count = 1
-    stopping: Literal["regret", "mean", "none"] = "regret"
+    stopping: Literal["regret", "mean", "any", "all", "freeze-head", "distil", "none"] = "regret"
     patience: Count = 16
+    keep: Literal["compromise", "per-task"] = "compromise"
+    """``per-task``: every task predicts with the weights of its own best epoch."""
+    calibrate: bool = False
+    """Fit one temperature per classification task on the validation rows, after training."""
     device: str = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     """Of the CPU while training; 0: one for a small network, which more would slow down, else all
@@ -144,11 +227,18 @@ class RunConfig(Section):
     """One complete run: the command line, the run file and Python build the same value."""
 
     targets: tuple[TargetConfig, ...]
+    defence: Literal["off", "safe", "strong", "small", "linear"] = "safe"
+    """Preset against overfitting; it changes defaults, what is set explicitly wins."""
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     balance: BalanceConfig = BalanceConfig()
+    penalties: tuple[PenaltyConfig, ...] = ()
+    inputs: InputsConfig = InputsConfig()
+    update: UpdateConfig = UpdateConfig()
+    averaging: AveragingConfig = AveragingConfig()
+    distillation: DistillationConfig = DistillationConfig()
     training: TrainingConfig = TrainingConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -192,10 +192,10 @@ def _unknown_option(place: Path_, at: str) -> UnknownName:
         for section in RunConfig.model_fields
         if section != "targets" and key in (valid_keys((section,)) or [])
     ]
-    if guess := nearest(key, siblings):
-        hint = f" Did you mean `{dotted((*table, guess))}`?"
-    elif elsewhere:
+    if elsewhere:
         hint = f" Did you mean `{dotted(elsewhere[0])}`?"
+    elif guess := nearest(key, siblings):
+        hint = f" Did you mean `{dotted((*table, guess))}`?"
     else:
         hint = ""
     valid = ", ".join(repr(name) for name in siblings)

@@ -46,9 +46,8 @@ def base_document(config: object) -> Document:
     if config is None:
         return {}
     if isinstance(config, RunConfig):
-        # What equals the default is left out: an option that was not chosen must not count as
-        # chosen where it has no meaning.
-        return config.model_dump(mode="json", exclude_defaults=True)
+        # What was not chosen is left out: it must not count as chosen where it has no meaning.
+        return config.model_dump(mode="json", exclude_unset=True)
     if isinstance(config, Mapping):
         document: Document = plain(config)
         return document

@@ -7,7 +7,7 @@ among the validation rows has no vote.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, Literal, final
 
 from polytask._checks import at_least
 
@@ -19,8 +19,16 @@ class Stopping(ABC):
 
     patience: int | None
 
+    when_settled: ClassVar[Literal["nothing", "freeze", "distil"]] = "nothing"
+    """What happens to a task once it is settled."""
+
     def __init__(self) -> None:
         self.scores: list[float] = []
+
+    @property
+    def settled(self) -> tuple[bool, ...]:
+        """Per task, whether it has stopped improving for good; empty for rules without that."""
+        return ()
 
     @abstractmethod
     def score(self, losses: Losses, baseline: Losses) -> float:
@@ -53,7 +61,7 @@ class Stopping(ABC):
         return self.patience is not None and self.stalled >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Scores so far."""
+        """What was seen so far."""
         return {"scores": list(self.scores)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -64,6 +72,12 @@ class Stopping(ABC):
 def _voters(losses: Losses, baseline: Losses) -> list[tuple[float, float]]:
     pairs = zip(losses, baseline, strict=True)
     return [(loss, base or 1.0) for loss, base in pairs if loss is not None]
+
+
+def mean_over_baseline(losses: Losses, baseline: Losses) -> float:
+    """Mean of the voters' losses in units of the baseline's: the regret up to a constant."""
+    votes = _voters(losses, baseline)
+    return sum(loss / base for loss, base in votes) / max(len(votes), 1)
 
 
 @final
@@ -102,8 +116,7 @@ class Regret(Stopping):
 
     def score(self, losses: Losses, baseline: Losses) -> float:
         """Mean loss in units of the baseline's."""
-        votes = _voters(losses, baseline)
-        return sum(loss / base for loss, base in votes) / max(len(votes), 1)
+        return mean_over_baseline(losses, baseline)
 
 
 @final

@@ -30,7 +30,7 @@ def test_an_option_in_the_wrong_section_is_found_elsewhere():
 
 
 def test_an_unknown_section_lists_the_valid_ones():
-    assert "Valid here: 'targets', 'data', 'split'" in complain(zzzzzz={})
+    assert "Valid here: 'targets', 'defence', 'data', 'split'" in complain(zzzzzz={})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_wrong_values_name_key_rule_and_value(document, words):
 
 def test_a_wrong_choice_lists_the_valid_ones_and_the_nearest():
     text = complain(model={"backbone": "mpl"})
-    assert "`model.backbone` must be one of 'mlp', 'residual-mlp'; got 'mpl'." in text
+    assert "`model.backbone` must be one of 'mlp', 'residual-mlp', 'tabm'; got 'mpl'." in text
     assert text.endswith("Did you mean 'mlp'?")
 
 
