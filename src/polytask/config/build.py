@@ -17,6 +17,8 @@ from .run import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from polytask.backbones import Backbone
     from polytask.balancing import LossBalancer
     from polytask.optim import OptimizerSpec, Plateau, Schedule
@@ -24,23 +26,35 @@ if TYPE_CHECKING:
     from polytask.training import Stopping
 
 
-def build_backbone(config: ModelConfig, numeric: int, cardinalities: Sequence[int]) -> "Backbone":
+def build_backbone(
+    config: ModelConfig, numeric: int, cardinalities: Sequence[int], rows: "Tensor | None" = None
+) -> "Backbone":
     """The backbone for a table.
 
     Args:
         config: ``[model]``.
         numeric: Width of the encoded numeric input.
         cardinalities: Levels of each column that becomes an embedding.
+        rows: Encoded numeric inputs of the training rows, for bins of an embedding.
     """
-    backbone: Backbone = resolve("backbone", config.backbone, option="model.backbone")(
-        numeric,
-        cardinalities,
-        width=config.width,
-        depth=config.depth,
-        dropout=config.dropout,
-        activation=config.activation,
-        normalization=config.normalization,
-    )
+    make = resolve("backbone", config.backbone, option="model.backbone")
+    arguments: dict[str, Any] = {
+        "width": config.width,
+        "depth": config.depth,
+        "dropout": config.dropout,
+        "activation": config.activation,
+    }
+    if config.backbone == "tabm":
+        arguments["members"] = config.members
+        if config.embedding == "piecewise-linear" and rows is not None and numeric:
+            from polytask.backbones import piecewise_bins
+
+            arguments["bins"] = piecewise_bins(rows, config.bins)
+    else:
+        arguments["normalization"] = config.normalization
+    if config.backbone == "residual-mlp" and config.drop_path:
+        arguments["drop_path"] = config.drop_path
+    backbone: Backbone = make(numeric, cardinalities, **arguments)
     return backbone
 
 

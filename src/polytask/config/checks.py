@@ -58,6 +58,12 @@ CONDITIONS = (
     ),
     Condition(
         "model",
+        "normalization",
+        lambda r: r.model.backbone != "tabm",
+        'model.backbone="mlp" or "residual-mlp"',
+    ),
+    Condition(
+        "model",
         "bins",
         lambda r: r.model.embedding == "piecewise-linear",
         'model.embedding="piecewise-linear"',

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import torch
+from torch import Tensor
 
 from polytask._files import make_folder
 from polytask.config.auto import decide
@@ -160,8 +161,18 @@ def _build(
     names = [task.name for task in prepared.tasks]
     encoder = prepared.encoder
     with RandomScope(run.seed):
-        backbone = build_backbone(run.model, encoder.numeric_width, encoder.cardinalities)
-        model = MultiTaskModel(backbone, HardSharing(names, backbone.width), prepared.groups)
+        backbone = build_backbone(
+            run.model,
+            encoder.numeric_width,
+            encoder.cardinalities,
+            numeric_rows(prepared),
+        )
+        model = MultiTaskModel(
+            backbone,
+            HardSharing(names, backbone.width),
+            prepared.groups,
+            head_dropout=run.model.head_dropout,
+        )
     balance = build_balance(run.balance, names, [task.spec.weight for task in prepared.tasks])
     trainer = Trainer(
         model,
@@ -181,6 +192,12 @@ def _build(
         identity={} if out is None else {"table": table_hash(tables), "run": run_hash(run)},
     )
     return trainer, model
+
+
+def numeric_rows(prepared: Prepared) -> Tensor | None:
+    """The encoded numeric inputs of the training rows, if there are any."""
+    inputs = prepared.tables["train"].inputs
+    return inputs if isinstance(inputs, Tensor) else inputs.get("numeric")
 
 
 def _bundle(model: MultiTaskModel, prepared: Prepared, run: RunConfig) -> Bundle:

@@ -35,11 +35,26 @@ def group_losses(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) ->
     return TaskLosses(torch.cat([p.sums for p in pieces]), torch.cat([p.counts for p in pieces]))
 
 
+def own_loss(group: TaskGroup, output: Tensor, target: Tensor) -> Tensor:
+    """Unreduced losses ``[rows, k]`` of a group on its labels.
+
+    Args:
+        group: Equal tasks.
+        output: ``[rows, k, outputs]``, or ``[rows, members, k, outputs]`` of an ensemble, whose
+            members learn separately: the mean of their losses, never the loss of their mean.
+        target: ``[rows, k]`` or ``[rows, k, labels]``.
+    """
+    if output.ndim == 3:
+        return group.loss(output, target)
+    target = target.unsqueeze(1).expand(-1, output.shape[1], *target.shape[1:])
+    return group.loss(output, target).mean(1)
+
+
 def group_sums(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) -> list[Tensor]:
     """The sums of `group_losses` alone, ``[k]`` per group: an update knows its counts already."""
     return [
         masked_sum(
-            group.loss(outputs[group.name], batch.targets[group.name]),
+            own_loss(group, outputs[group.name], batch.targets[group.name]),
             batch.masks[group.name],
             batch.row_weights,
         )
