@@ -3,9 +3,14 @@
 from .baselines import LinearBaseline, linear_baseline
 from .bootstrap import Differences, Intervals, paired_bootstrap
 from .build import build_report
+from .calibration import Calibration, ReliabilityBin, calibrate
+from .data_card import DataCard, TaskCard, describe_data
 from .evaluate import TaskEvaluation, evaluate, evaluate_task, gaps, hard
+from .gap import Gap, bootstrap_gaps, final_gaps
 from .judge import Judgement, judge, too_few
 from .predictions import Outputs, TaskOutputs, collect, constant_outputs
+from .regret import Regret, regret_matrix
+from .residuals import Residuals, measure_residuals
 from .run_report import (
     SCHEMA_VERSION,
     ColumnRow,
@@ -16,32 +21,58 @@ from .run_report import (
     TaskRow,
     Together,
 )
+from .structure import HeadSpectrum, LayerRow, SelectedFeature, Structure, measure_structure
+from .trunk_gradients import TrunkGradients, measure_trunk_gradients
+from .uncertainty import SpreadBin, Uncertainty, spread_against_error
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Calibration",
     "ColumnRow",
     "Comparison",
+    "DataCard",
     "Differences",
+    "Gap",
+    "HeadSpectrum",
     "Intervals",
     "Judgement",
+    "LayerRow",
     "LinearBaseline",
     "MetricRow",
     "Outputs",
+    "Regret",
+    "ReliabilityBin",
+    "Residuals",
     "RunReport",
+    "SelectedFeature",
     "SetRow",
+    "SpreadBin",
+    "Structure",
+    "TaskCard",
     "TaskEvaluation",
     "TaskOutputs",
     "TaskRow",
     "Together",
+    "TrunkGradients",
+    "Uncertainty",
+    "bootstrap_gaps",
     "build_report",
+    "calibrate",
     "collect",
     "constant_outputs",
+    "describe_data",
     "evaluate",
     "evaluate_task",
+    "final_gaps",
     "gaps",
     "hard",
     "judge",
     "linear_baseline",
+    "measure_residuals",
+    "measure_structure",
+    "measure_trunk_gradients",
     "paired_bootstrap",
+    "regret_matrix",
+    "spread_against_error",
     "too_few",
 ]

@@ -4,16 +4,27 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polytask._checks import require
 from polytask.data.finding import Finding
 from polytask.tasks.base import Task
 
 from .baselines import LinearBaseline
-from .evaluate import gaps
+from .calibration import calibrate
+from .data_card import DataCard
+from .evaluate import evaluate, gaps
+from .gap import Gap, bootstrap_gaps, final_gaps
 from .headline import write_headline
 from .judge import Judgement, judge
 from .predictions import Outputs
+from .regret import regret_matrix
+from .residuals import measure_residuals
 from .run_report import SCHEMA_VERSION, ColumnRow, RunReport, TaskRow
+from .structure import Structure
+from .trunk_gradients import TrunkGradients
+from .uncertainty import spread_against_error
 
 
 def build_report(
@@ -34,6 +45,13 @@ def build_report(
     long_form: bool = False,
     seed: int = 0,
     created: str | None = None,
+    data_card: DataCard | None = None,
+    structure: Structure | None = None,
+    trunk_gradients: TrunkGradients | None = None,
+    last: Mapping[str, Outputs] | None = None,
+    temperatures: Mapping[str, float] | None = None,
+    spreads: Mapping[str, NDArray[np.float64]] | None = None,
+    spread_source: str = "",
 ) -> RunReport:
     """Evaluates, compares, writes the headline, and puts everything in one value.
 
@@ -56,6 +74,14 @@ def build_report(
         long_form: The tasks are rows of one column.
         seed: Seed of the bootstrap.
         created: Date and time; None: now.
+        data_card: `describe_data` of the tables.
+        structure: `measure_structure` of the kept weights.
+        trunk_gradients: `measure_trunk_gradients` of the kept weights.
+        last: ``"train"`` and ``"valid"`` → outputs of the last epoch's weights on the rows of
+            `sets`; without them the gap at the end has no interval.
+        temperatures: Task → divisor of the logits, for the calibration "after".
+        spreads: Task → spread of the predictions on the judged rows, in the target's unit.
+        spread_source: Where the spreads come from, in words.
     """
     require(bool(sets), "sets", "hold at least one set of rows", dict(sets))
     history, baselines = dict(history), baselines or {}
@@ -92,7 +118,37 @@ def build_report(
         environment=dict(environment or {}),
         judged_on=judged_on,
         together=together,
+        data_card=data_card,
+        gaps=_gaps([task.name for task in tasks], judged, history, last, seed),
+        regret=regret_matrix(history),
+        structure=structure,
+        trunk_gradients=trunk_gradients,
+        calibration=calibrate(
+            sets[judged_on], rows=judged_on, temperatures=temperatures, seed=seed
+        ),
+        residuals=measure_residuals(sets[judged_on], rows=judged_on),
+        uncertainty=spread_against_error(
+            sets[judged_on], spreads or {}, rows=judged_on, source=spread_source, seed=seed
+        ),
     )
+
+
+def _gaps(
+    names: Sequence[str],
+    judged: Mapping[str, Judgement],
+    history: Mapping[str, Any],
+    last: Mapping[str, Outputs] | None,
+    seed: int,
+) -> tuple[Gap, ...]:
+    if "train" not in judged or "valid" not in judged:
+        return ()
+    kept = bootstrap_gaps(
+        names, judged["train"].evaluations, judged["valid"].evaluations, seed=seed
+    )
+    if last is None:
+        return (*kept, *final_gaps(history))
+    ends = {part: evaluate(outputs) for part, outputs in last.items()}
+    return (*kept, *bootstrap_gaps(names, ends["train"], ends["valid"], when="end", seed=seed))
 
 
 def _task_rows(

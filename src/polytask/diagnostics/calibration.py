@@ -15,8 +15,10 @@ from .predictions import Outputs
 BINS = 15
 PER_BIN = 10
 """With fewer labels than this per bin there are fewer bins."""
-MAX_LABELS = 4096
+MAX_LABELS, MIN_LABELS = 4096, 256
 """Labels of a task on which it is measured; of more, evenly spaced ones."""
+BUDGET = 32_768
+"""Labels of all tasks together; with many tasks each has fewer, but `MIN_LABELS`."""
 RESAMPLES = 200
 
 Array = NDArray[np.float64]
@@ -93,9 +95,10 @@ def calibrate(
 ) -> tuple[Calibration, ...]:
     r"""Reliability of every classification task with labels.
 
-    :math:`ECE = \sum_b m_b |f_b - c_b|` over 15 bins of equal mass m (of at least 10 labels), with the mean
-    confidence c and the frequency f of a bin (Σ m = 1). The confidence is that of the positive
-    class (two classes), of the most probable class (more), or of every label.
+    :math:`ECE = \sum_b m_b |f_b - c_b|` over 15 bins of equal mass m, fewer where a bin would have
+    less than ten labels, with the mean confidence c and the frequency f of a bin (Σ m = 1). The
+    confidence is that of the positive class (two classes), of the most probable class (more), or
+    of every label.
 
     Args:
         outputs: Raw outputs on rows that the model was not trained on.
@@ -114,10 +117,12 @@ def calibrate(
         and D. Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2.
     """
     generator = np.random.default_rng(seed)
+    asked = sum(1 for task in outputs.tasks if _about(task))
+    limit = min(MAX_LABELS, max(MIN_LABELS, BUDGET // max(asked, 1)))
     found = []
     for index, task in enumerate(outputs.tasks):
         kind = _about(task)
-        forecasts = None if not kind else forecast(outputs, index)
+        forecasts = None if not kind else forecast(outputs, index, limit=limit)
         if forecasts is None:
             continue
         bin_of = _bin_of(forecasts.chances)
@@ -125,7 +130,7 @@ def calibrate(
         temperature = (temperatures or {}).get(task.name)
         after: tuple[ReliabilityBin, ...] = ()
         if temperature is not None:
-            cooler = forecast(outputs, index, temperature)
+            cooler = forecast(outputs, index, temperature, limit)
             after = _bins(cooler, _bin_of(cooler.chances)) if cooler is not None else ()
         found.append(
             Calibration(
@@ -146,13 +151,16 @@ def calibrate(
     return tuple(found)
 
 
-def forecast(outputs: Outputs, index: int, temperature: float = 1.0) -> Forecasts | None:
+def forecast(
+    outputs: Outputs, index: int, temperature: float = 1.0, limit: int = MAX_LABELS
+) -> Forecasts | None:
     """Probabilities of the task at `index`, and whether they came true; None without labels.
 
     Args:
         outputs: Raw outputs of a classification task.
         index: Its position in the user's order.
         temperature: Divisor of the logits.
+        limit: Of more labels, evenly spaced ones are taken.
     """
     task = outputs.tasks[index]
     logits, target, weights, rows = outputs.of(index)
@@ -168,7 +176,7 @@ def forecast(outputs: Outputs, index: int, temperature: float = 1.0) -> Forecast
     else:
         chances, hits = torch.sigmoid(logits.squeeze(-1)), target > 0
     kept = ((weight > 0) & chances.isfinite()).nonzero().squeeze(-1)
-    kept = kept[:: -(-len(kept) // MAX_LABELS) or 1]
+    kept = kept[:: -(-len(kept) // limit) or 1]
     if not len(kept):
         return None
     return Forecasts(chances[kept].numpy(), hits[kept].double().numpy(), weight[kept].numpy())

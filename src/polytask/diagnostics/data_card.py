@@ -59,7 +59,7 @@ class DataCard:
     tasks: tuple[TaskCard, ...]
 
 
-def data_card(
+def describe_data(
     tables: Mapping[str, Batch], groups: Sequence[TaskGroup], *, parameters: int
 ) -> DataCard:
     r"""Counts labels, finds rows on both sides of the split, and compares the targets' sides.

@@ -51,7 +51,10 @@ def regret_matrix(history: Mapping[str, Any]) -> Regret | None:
         >>> regret_matrix(history).values
         ((0.05, 0.0, 0.1),)
     """
-    records = {record["epoch"]: record.get("valid") or [] for record in history.get("epochs", ())}
+    records = {
+        record.get("epoch", position): record.get("valid") or []
+        for position, record in enumerate(history.get("epochs", ()), 1)
+    }
     names = tuple(history.get("tasks", ()))
     baseline = history.get("baseline") or []
     if not records or len(baseline) != len(names):

@@ -11,8 +11,10 @@ from polytask.tasks import CountTask, RegressionTask
 from .predictions import Outputs
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-MAX_POINTS = 250
-"""Points of the drawing; of more rows, evenly spaced ones."""
+MAX_POINTS, MIN_POINTS = 250, 40
+"""Points of one drawing; of more rows, evenly spaced ones."""
+BUDGET = 3000
+"""Points of all tasks together; with many tasks each has fewer, but `MIN_POINTS`."""
 
 Array = NDArray[np.float64]
 
@@ -52,7 +54,7 @@ class Values(NamedTuple):
     rows: NDArray[np.int64]
 
 
-def residuals(outputs: Outputs, *, rows: str = "valid") -> tuple[Residuals, ...]:
+def measure_residuals(outputs: Outputs, *, rows: str = "valid") -> tuple[Residuals, ...]:
     r"""Residuals :math:`y_i - \hat y_i` of every numeric task with labels.
 
     Args:
@@ -63,13 +65,14 @@ def residuals(outputs: Outputs, *, rows: str = "valid") -> tuple[Residuals, ...]
         Quantiles and mean count every row once, whatever its weight. With few rows the outer
         quantiles are those of the few largest residuals.
     """
+    limit = max(MIN_POINTS, min(MAX_POINTS, BUDGET // max(len(outputs.tasks), 1)))
     found = []
     for index, task in enumerate(outputs.tasks):
         values = in_units(outputs, index)
         if values is None or not len(values.true):
             continue
         left = values.true - values.predicted
-        stride = -(-len(left) // MAX_POINTS)
+        stride = -(-len(left) // limit)
         pairs = zip(values.predicted[::stride], values.true[::stride], strict=True)
         found.append(
             Residuals(

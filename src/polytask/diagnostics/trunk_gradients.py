@@ -39,7 +39,7 @@ class TrunkGradients:
     cosines: tuple[tuple[float | None, ...], ...]
 
 
-def trunk_gradients(
+def measure_trunk_gradients(
     model: nn.Module,
     table: Batch,
     groups: Sequence[TaskGroup],

@@ -1,28 +1,38 @@
 """What a finished fit tells: outputs of the kept weights, baselines, columns, settings."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import Optimizer
 
 from polytask._version import __version__
+from polytask.backbones.table_input import embedding_width
 from polytask.config.effective import run_document
 from polytask.config.run import RunConfig
-from polytask.data import Batch, LongForm
+from polytask.data import Batch, FeatureEncoder, LongForm
 from polytask.diagnostics import (
     ColumnRow,
     LinearBaseline,
     Outputs,
     RunReport,
+    Structure,
     build_report,
     collect,
+    describe_data,
     linear_baseline,
+    measure_structure,
+    measure_trunk_gradients,
 )
+from polytask.optim import ParameterInfo, describe_groups
+from polytask.sharing import AdaptedModel, MultiTaskModel, infer_roles
 from polytask.training import History
 
 from .prepare import Prepared
+from .techniques import decay_techniques, run_techniques
 
 TRAIN_ROWS = 20_000
 """Training rows on which the training side of the report is evaluated."""
@@ -31,13 +41,19 @@ TRAIN_ROWS = 20_000
 def make_report(
     prepared: Prepared,
     run: RunConfig,
-    model: nn.Module,
+    model: MultiTaskModel | AdaptedModel,
     history: History,
     *,
     seconds: float,
     baselines: bool,
     title: str = "polytask run",
     single: Mapping[str, Mapping[str, Tensor]] | None = None,
+    optimizer: Optimizer | None = None,
+    techniques: Sequence[tuple[str, str]] = (),
+    penalties: Mapping[str, Sequence[str]] | None = None,
+    temperatures: Mapping[str, float] | None = None,
+    spreads: Mapping[str, NDArray[np.float64]] | None = None,
+    spread_source: str = "",
 ) -> RunReport:
     """The report of a run whose model holds the kept weights.
 
@@ -50,14 +66,24 @@ def make_report(
         baselines: Whether to fit linear baselines.
         title: First line.
         single: Part → task → raw outputs ``[rows, outputs]`` of one network per task.
+        optimizer: The optimizer of the run: decay, half-lives, and what is not decayed.
+        techniques: (name, strength in words) of what describes itself; a name that the run file
+            gives too is said in these words.
+        penalties: Parameter name → the penalties on it, in words.
+        temperatures: Task → divisor of the logits that was fitted.
+        spreads: Task → spread of the predictions on the judged rows (all of the test rows, else
+            of the validation rows), in the target's unit.
+        spread_source: Where the spreads come from, in words.
     """
     device = next(model.parameters()).device
+    infos = _infos(model, prepared, device)
     tables = {part: _thinned(table) for part, table in prepared.tables.items()}
     sets = {
         part: collect(model, table, prepared.groups, device=device)
         for part, table in tables.items()
     }
     long_form = isinstance(prepared.form, LongForm)
+    judged_on = next(part for part in ("test", "valid", "train") if part in tables)
     others: dict[str, Mapping[str, Outputs]] = {}
     if single is not None:
         others["single"] = {
@@ -86,7 +112,7 @@ def make_report(
             "rows": {part: len(table.rows) for part, table in prepared.tables.items()},
         },
         settings=run_document(run),
-        switched_on=switched_on(prepared, run),
+        switched_on=_switched_on(prepared, run, infos, optimizer, techniques),
         environment=_environment(run, device, seconds),
         labels={part: _labels(table, prepared) for part, table in prepared.tables.items()},
         notes={
@@ -96,17 +122,86 @@ def make_report(
         },
         long_form=long_form,
         seed=run.seed,
+        data_card=describe_data(
+            prepared.tables,
+            prepared.groups,
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        ),
+        structure=_structure(prepared, infos, optimizer, penalties),
+        trunk_gradients=measure_trunk_gradients(
+            model, tables["train"], prepared.groups, infos, device=device
+        ),
+        temperatures=temperatures,
+        spreads={
+            name: spread[:: _stride(prepared.tables[judged_on])]
+            for name, spread in (spreads or {}).items()
+        },
+        spread_source=spread_source,
     )
+
+
+def _infos(
+    model: MultiTaskModel | AdaptedModel, prepared: Prepared, device: torch.device
+) -> list[ParameterInfo]:
+    if isinstance(model, MultiTaskModel):
+        return model.roles()
+    from polytask.data.batches import transform
+
+    few = transform(prepared.tables["train"], lambda tensor: tensor[:8].to(device))
+    return infer_roles(model, prepared.groups, few)
+
+
+def _switched_on(
+    prepared: Prepared,
+    run: RunConfig,
+    infos: Sequence[ParameterInfo],
+    optimizer: Optimizer | None,
+    techniques: Sequence[tuple[str, str]],
+) -> list[tuple[str, str]]:
+    """What the run file says, what describes itself, and what is not decayed; names once."""
+    rows = dict(run_techniques(prepared, run))
+    if optimizer is not None:
+        rows |= dict(decay_techniques(optimizer, infos))
+    own: dict[str, list[str]] = {}
+    for name, words in techniques:
+        own.setdefault(name, []).append(words)
+    return list((rows | {name: "; ".join(words) for name, words in own.items()}).items())
+
+
+def _structure(
+    prepared: Prepared,
+    infos: Sequence[ParameterInfo],
+    optimizer: Optimizer | None,
+    penalties: Mapping[str, Sequence[str]] | None,
+) -> Structure:
+    return measure_structure(
+        infos,
+        tasks=[task.name for task in prepared.tasks],
+        decay=() if optimizer is None else describe_groups(optimizer, infos),
+        penalties=penalties,
+        features=_inputs(prepared.encoder),
+    )
+
+
+def _inputs(encoder: FeatureEncoder) -> list[str]:
+    """Names of the columns of the first layer: numeric inputs, then the vectors of categories."""
+    width = embedding_width(encoder.cardinalities) if encoder.cardinalities else 0
+    vectors = [f"{name} [{i}]" for name in encoder.category_names for i in range(1, width + 1)]
+    return [*encoder.feature_names, *vectors]
 
 
 def _thinned(table: Batch) -> Batch:
     """At most `TRAIN_ROWS` evenly spaced rows."""
     from polytask.data.batches import transform
 
-    stride = -(-len(table.rows) // TRAIN_ROWS)
+    stride = _stride(table)
     if stride <= 1:
         return table
     return transform(table, lambda tensor: tensor[::stride].contiguous())
+
+
+def _stride(table: Batch) -> int:
+    return -(-len(table.rows) // TRAIN_ROWS)
 
 
 def _stacked(outputs: Mapping[str, Tensor], table: Batch, prepared: Prepared) -> dict[str, Tensor]:
@@ -150,48 +245,6 @@ def _columns(prepared: Prepared) -> list[ColumnRow]:
             )
         )
     return rows
-
-
-def switched_on(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
-    """Every technique that was on, with its strength in words."""
-    model, optimizer, training = run.model, run.optimizer, run.training
-    on = [
-        ("sharing", f"hard: one trunk ({model.backbone}, {model.depth} × {model.width}), "
-                    f"{len(prepared.tasks)} heads in {len(prepared.groups)} stacked products"),
-        ("balancing", _balancing(run)),
-        ("optimizer", f"{optimizer.name}, learning rate {optimizer.learning_rate:g}, "
-                      f"schedule {run.schedule.name}"
-                      + (f" with warm-up {run.schedule.warmup:g}" if run.schedule.warmup else "")),
-    ]  # fmt: skip
-    if run.data.numeric_scaling == "robust":
-        on.append(("robust scaling, smooth clip", "inputs: median and quartiles of training rows"))
-    if model.dropout:
-        on.append(("dropout", f"{model.dropout:g} after every hidden activation"))
-    if optimizer.weight_decay:
-        per_step = optimizer.learning_rate * optimizer.weight_decay
-        words = (
-            f"{optimizer.weight_decay:g} decoupled (learning rate × decay = {per_step:g} per step)"
-            if optimizer.name == "adamw"
-            else f"{optimizer.weight_decay:g} coupled (added to the gradient)"
-        )
-        on.append(("weight decay", f"{words}; never on biases, norms and missing-embeddings"))
-    if optimizer.clip_norm:
-        on.append(("gradient clipping", f"global norm at most {optimizer.clip_norm:g}"))
-    for target in run.targets:
-        if target.label_smoothing:
-            on.append((f"label smoothing of {target.name}", f"{target.label_smoothing:g}"))
-        if target.class_weight != "none":
-            on.append((f"class weights of {target.name}", target.class_weight))
-    if training.stopping != "none" and "valid" in prepared.tables:
-        words = f"{training.stopping}, patience {training.patience} epochs, best weights restored"
-        on.append(("early stopping", words))
-    return on
-
-
-def _balancing(run: RunConfig) -> str:
-    balance = run.balance
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in balance.weights.items())
-    return f"{balance.name}{f' ({weights}; others 1)' if weights else ''}"
 
 
 def _environment(run: RunConfig, device: torch.device, seconds: float) -> dict[str, str]:
