@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 KIND = "bundle"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: all members predict every task. 2: a member may predict some tasks alone."""
+
 FILE_NAME = "model.safetensors"
 """Name of the bundle in the folder of a run."""
 
@@ -47,11 +49,13 @@ class Bundle:
         form: Where labels and predictions stand in the table.
         encoder: The fitted encoder of the input columns.
         run: The effective run configuration, as JSON values.
+        serves: Task → the one member that predicts it (each task's own best epoch, say); empty:
+            all members predict every task, and are averaged.
         document: Set by `load`: the manifest of the file.
 
     Raises:
-        InvalidArgument: If there is no member, members differ in their tasks, or the form names
-            other tasks than the models.
+        InvalidArgument: If there is no member, members differ in their tasks, the form names
+            other tasks than the models, or `serves` is not about all tasks and existing members.
         Unsupported: If a member is a bare module.
 
     Example:
@@ -73,6 +77,7 @@ class Bundle:
     form: Form
     encoder: FeatureEncoder
     run: Mapping[str, Any] = field(default_factory=dict)
+    serves: Mapping[str, int] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +95,12 @@ class Bundle:
         for member in self.members:
             found = [(group.name, group.indices) for group in member.groups]
             require(found == first, "members", f"have the task groups {first}", found)
+        if self.serves:
+            require(sorted(self.serves) == sorted(names), "serves", f"name the tasks {names}",
+                    sorted(self.serves))  # fmt: skip
+            for task, member in self.serves.items():
+                inside = 0 <= member < len(self.members)
+                require(inside, f"serves[{task!r}]", f"be below {len(self.members)}", member)
         object.__setattr__(self, "members", tuple(_frozen_copy(member) for member in self.members))
         document = dict(self.document) or self._describe()
         object.__setattr__(self, "document", document)
@@ -191,7 +202,7 @@ class Bundle:
             fail_point("bundle.before-write")
         except OSError as error:
             raise unwritable(path, error) from error
-        write_archive(path, tensors, document, kind=KIND, schema_version=SCHEMA_VERSION)
+        write_archive(path, tensors, document, kind=KIND, schema_version=self._schema_version)
 
     def summary(self) -> str:
         """What the bundle predicts, from what, and where it comes from, in a few lines."""
@@ -204,6 +215,7 @@ class Bundle:
             model = f"{architecture['backbone']}, {architecture['depth']} x {architecture['width']}"
         sizes = sum(p.numel() for member in self.members for p in member.parameters())
         many = f"{len(self.members)} models" if len(self.members) > 1 else "1 model"
+        many += ", each task by the one of its own best epoch" if self.serves else ""
         lines = [f"Predicts {len(self.tasks)} task{'s' * (len(self.tasks) > 1)}:"]
         lines += [f"  {task.name}: {task.describe()}" for task in self.tasks[:12]]
         if len(self.tasks) > 12:
@@ -216,13 +228,18 @@ class Bundle:
         ]
         return "\n".join(lines)
 
+    @property
+    def _schema_version(self) -> int:
+        """The oldest schema that says all there is to say."""
+        return 2 if self.serves else 1
+
     def _describe(self) -> dict[str, Any]:
         """The manifest of a bundle that was made here."""
         import pandas
 
         _, encoder = self.encoder.state()
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": self._schema_version,
             "members": [f"member{number}." for number in range(len(self.members))],
             "columns": [column.name for column in self.encoder.columns],
             "tasks": [task_to_json(task) for task in self.tasks],
@@ -233,6 +250,7 @@ class Bundle:
             "encoder": encoder,
             "architecture": describe_architecture(self.members[0]),
             "run": copy.deepcopy(dict(self.run)),
+            **({"serves": dict(self.serves)} if self.serves else {}),
             "versions": {
                 "polytask": __version__,
                 "python": platform.python_version(),
@@ -252,6 +270,8 @@ class Bundle:
                 stacked = torch.stack([run[group.name] for run in runs])
                 for place, task in enumerate(group.tasks):
                     one = stacked[:, :, place]
+                    if self.serves:
+                        one = one[self.serves[task.name]].unsqueeze(0)
                     outputs[task.name] = one[0] if len(one) == 1 else task.average(one)
         return outputs
 

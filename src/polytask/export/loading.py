@@ -93,7 +93,8 @@ def _assemble(
             member.load_state_dict(state)
     form = form_from_json(document["form"], [task.spec for task in tasks])
     document = {**document, "sha256": archive_checksum(path)}
-    return Bundle(members, form, encoder, document["run"], document)
+    serves = document.get("serves", {})
+    return Bundle(members, form, encoder, document["run"], serves, document)
 
 
 def _own_members(

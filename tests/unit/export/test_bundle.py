@@ -336,8 +336,8 @@ class TestBadFiles:
 
     def test_of_a_newer_version(self, saved):
         tensors, document = read_archive(saved, kind="bundle", schema_version=1)
-        write_archive(saved, tensors, document, kind="bundle", schema_version=2)
-        with pytest.raises(CorruptFile, match=r"schema version 2;.*Install a newer polytask"):
+        write_archive(saved, tensors, document, kind="bundle", schema_version=3)
+        with pytest.raises(CorruptFile, match=r"schema version 3;.*Install a newer polytask"):
             load(saved)
 
     def test_a_checkpoint(self, tmp_path):
