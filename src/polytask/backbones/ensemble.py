@@ -113,7 +113,8 @@ class TabM(Backbone):
 
     Note:
         Start values are those that the package ``tabm`` recommends. Categories are learned vectors
-        here and one-hot there.
+        here and one-hot there. On a CPU a step costs about `members` times that of one MLP, because
+        every member multiplies by the shared weights; fewer members cost proportionally less.
 
     Reference:
         Gorishniy, Kotelnikov & Babenko, TabM: Advancing Tabular Deep Learning with

@@ -45,6 +45,9 @@ class StackedHead(nn.Module):
     Raises:
         InvalidArgument: If `members` is below 1 or `dropout` is no probability.
 
+    Note:
+        Dropout keeps one copy of the representation per head while training.
+
     Example:
         >>> head = StackedHead(torch.tensor([[1.0], [2.0]]), width=4)
         >>> head([torch.zeros(3, 4)] * 2)[0].flatten().tolist()
