@@ -7,7 +7,7 @@ from polytask.cli.main import app
 SURFACE = {
     "fit": [
         "table", "--target", "--task-column", "--weight", "--id", "--ignore", "--group", "--time",
-        "--valid", "--test", "--balance", "--config", "--set", "--seed", "--out", "--resume",
+        "--valid", "--test", "--balance", "--defence", "--penalty", "--config", "--set", "--seed", "--out", "--resume",
         "--quiet/-q",
     ],
     "predict": ["model", "table", "--out", "--task"],

@@ -28,6 +28,8 @@ class Typed:
         ignore: As the option.
         valid: A fraction, or a file.
         balance: Name of a balancing method.
+        defence: Name of a preset.
+        penalties: ``NAME=STRENGTH`` each.
         seed: As the option.
         config: The run file.
         overrides: ``key=value`` each.
@@ -42,6 +44,8 @@ class Typed:
     ignore: Sequence[str] = ()
     valid: str | None = None
     balance: str | None = None
+    defence: str | None = None
+    penalties: Sequence[str] = ()
     seed: int | None = None
     config: Path | None = None
     overrides: Sequence[str] = ()
@@ -81,6 +85,8 @@ def merge(typed: Typed) -> tuple[RunConfig, Path | None]:
     put("data", "ignore", list(typed.ignore), "--ignore")
     put("split", "valid", fraction, f"--valid {typed.valid}")
     put("balance", "name", typed.balance, f"--balance {typed.balance}")
+    put(None, "defence", typed.defence, f"--defence {typed.defence}")
+    put(None, "penalties", [_penalty(text) for text in typed.penalties], "--penalty")
     put(None, "seed", typed.seed, f"--seed {typed.seed}")
     document, overridden = apply_overrides(document, typed.overrides)
     run = run_from_document(
@@ -105,6 +111,17 @@ def _targets(typed: Sequence[str], known: object) -> list[dict[str, Any]]:
             entry["kind"] = kind
         targets.append(entry)
     return targets
+
+
+def _penalty(text: str) -> dict[str, Any]:
+    """``l1=0.001`` as a ``[[penalties]]`` entry."""
+    name, _, strength = text.partition("=")
+    try:
+        return {"name": name.strip(), "strength": float(strength)}
+    except ValueError:
+        raise InvalidArgument(
+            sentence("--penalty", "have the form NAME=STRENGTH, such as l1=0.001", text)
+        ) from None
 
 
 def _valid(text: str | None) -> tuple[float | None, Path | None]:

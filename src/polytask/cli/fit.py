@@ -93,6 +93,22 @@ def fit(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    defence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Preset against overfitting: off, safe (default), strong, small, linear.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    penalty: Annotated[
+        Names | None,
+        typer.Option(
+            metavar="NAME=STRENGTH",
+            help="A penalty on the weights, such as l1=0.001; repeat it.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -141,6 +157,8 @@ def fit(
             ignore=ignore or (),
             valid=valid,
             balance=balance,
+            defence=defence,
+            penalties=penalty or (),
             seed=seed,
             config=config,
             overrides=set_ or (),
@@ -185,10 +203,11 @@ def train(
     from polytask.pipeline import Prepared, fit_table
 
     from .progress import Progress
-    from .tables import show_prepared
+    from .tables import show_defence, show_prepared
 
     def announce(prepared: Prepared) -> None:
         show_prepared(console, prepared, name)
+        show_defence(console, prepared, run)
         if (out / "model.safetensors").exists() and not resume:
             console.print(f"[dim]{out} holds a model; it is replaced when this run ends well.[/]")
 

@@ -13,6 +13,7 @@ from polytask.reports.words import number, percent
 from .console import short, table
 
 if TYPE_CHECKING:
+    from polytask.config.run import RunConfig
     from polytask.data import Finding
     from polytask.diagnostics import Comparison, MetricRow, RunReport, TaskRow
     from polytask.pipeline import Prepared
@@ -43,6 +44,22 @@ def show_prepared(console: Console, prepared: "Prepared", name: str) -> None:
     console.print(f"[dim]Split: {escape(prepared.split.promise)}[/]")
     console.print(_columns(prepared))
     show_findings(console, prepared.findings)
+
+
+def show_defence(console: Console, prepared: "Prepared", run: "RunConfig") -> None:
+    """The preset as the list of what is on in this run."""
+    from polytask.config.auto import decide
+    from polytask.pipeline.techniques import run_techniques
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    for name, words in run_techniques(prepared, decide(run)):
+        if name not in ("sharing", "balancing", "optimizer"):
+            grid.add_row(f"  {escape(name)}", Text(words, style="dim"))
+    console.print(f"Defence against overfitting: [bold]{run.defence}[/]")
+    if grid.row_count:
+        console.print(grid)
+    console.print()
 
 
 def show_findings(console: Console, findings: "Sequence[Finding]") -> None:
