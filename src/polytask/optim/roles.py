@@ -39,6 +39,8 @@ class ParameterInfo:
         role: Its place in the network.
         kind: What it does there.
         tasks: Names of the tasks whose loss reaches it; two or more means shared.
+        order: For stacked heads, the task of each slice along the first dimension; empty
+            elsewhere, or if unknown.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ParameterInfo:
     role: Role
     kind: Kind
     tasks: frozenset[str]
+    order: tuple[str, ...] = ()
 
     @property
     def shared(self) -> bool:
@@ -66,6 +69,8 @@ class Selector:
         names: Regular expression that the full name must match.
         group: What one penalised group is (an entry, a row, a column, the weights of one feature
             across tasks, or a whole layer).
+        tasks: Only parameters that no other task reaches, and the slices of stacked heads, of
+            these tasks; None for all parameters.
     """
 
     roles: frozenset[Role] = field(
@@ -74,3 +79,4 @@ class Selector:
     kinds: frozenset[Kind] = field(default_factory=lambda: frozenset({Kind.WEIGHT}))
     names: str = ".*"
     group: Literal["entry", "row", "column", "tasks", "layer"] = "entry"
+    tasks: frozenset[str] | None = None

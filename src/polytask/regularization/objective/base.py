@@ -1,7 +1,7 @@
 """The contract of a penalty: a value, and a proximal step in the optimizer's own metric."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from polytask.optim.roles import Selector
 
 Acts = Literal["prox", "gradient"]
 Layout = Literal["groups", "features", "tasks"]
+Metric = Literal["diagonal", "scalar"]
 
 
 class Penalty(ABC):
@@ -36,6 +37,12 @@ class Penalty(ABC):
 
     layout: ClassVar[Layout] = "groups"
 
+    metric: ClassVar[Metric] = "diagonal"
+    """What the proximal step is exact for: a step per coordinate (Adam), or one number (SGD)."""
+
+    name: ClassVar[str] = ""
+    """What it is called in reports; the class name if empty."""
+
     @abstractmethod
     def value(self, blocks: Sequence[Float[Tensor, "groups members"]]) -> Float[Tensor, ""]:
         """λR(w) on the weights' device and dtype."""
@@ -54,3 +61,20 @@ class Penalty(ABC):
     @abstractmethod
     def describe(self) -> str:
         """The penalty with its strength, in words for the report."""
+
+    def elastic(self) -> tuple[float, float]:
+        """Coefficients of ‖w‖₁ and of ½‖w‖² among its terms: what weight decay adds up with."""
+        return 0.0, 0.0
+
+    def start(self, blocks: Sequence[Float[Tensor, "groups members"]]) -> None:  # noqa: B027
+        """Called once with the weights to which the penalty is bound (start points, vectors)."""
+
+    def columns(self, tasks: Sequence[tuple[str, ...]]) -> None:  # noqa: B027
+        """Called once before `start`, layout "tasks" only: the task of each column, per block."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What must survive a checkpoint; empty for most."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Takes back what `state_dict` gave."""
