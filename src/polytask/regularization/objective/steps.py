@@ -1,0 +1,79 @@
+"""The metric of many parameters at once, with one kernel per operation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from polytask.optim.metric import proximal_steps
+
+
+def parameter_groups(
+    optimizer: Optimizer, parameters: Sequence[nn.Parameter]
+) -> list[dict[str, Any]]:
+    """The optimizer's group of each parameter.
+
+    Raises:
+        Unsupported: If the optimizer's metric is not known, or it maximises.
+        InvalidArgument: If a parameter is not in the optimizer.
+    """
+    owners = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    for parameter in parameters:
+        known = type(optimizer) in (SGD, Adam, AdamW) and id(parameter) in owners
+        if not known or owners[id(parameter)]["maximize"]:
+            # It says in one sentence what is wrong.
+            proximal_steps(optimizer, parameter)
+    return [owners[id(parameter)] for parameter in parameters]
+
+
+def multi_tensor_steps(
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    groups: Sequence[Mapping[str, Any]],
+) -> list[Tensor | float | None]:
+    """What `proximal_steps` returns, for all parameters, with multi-tensor kernels.
+
+    Args:
+        optimizer: SGD, Adam or AdamW, after its step.
+        parameters: Some of its parameters.
+        groups: The optimizer's group of each.
+
+    Returns:
+        Per parameter a number (SGD) or a tensor of its shape; None where the proximal step is the
+        identity (rate 0) or the optimizer has not stepped the parameter yet.
+    """
+    result: list[Tensor | float | None] = [None] * len(parameters)
+    if type(optimizer) is SGD:
+        for index, group in enumerate(groups):
+            momentum = float(group["momentum"])
+            factor = (1 - float(group["dampening"])) / (1 - momentum) if momentum else 1.0
+            result[index] = float(group["lr"]) * factor or None
+        return result
+    batches: dict[int, list[int]] = {}
+    for index, (parameter, group) in enumerate(zip(parameters, groups, strict=True)):
+        if "step" in optimizer.state.get(parameter, ()):
+            batches.setdefault(id(group), []).append(index)
+    for members in batches.values():
+        group = groups[members[0]]
+        rate = float(group["lr"])
+        if rate == 0:
+            continue
+        states = [optimizer.state[parameters[index]] for index in members]
+        key = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
+        roots = list(torch._foreach_sqrt([state[key] for state in states]))
+        beta = float(group["betas"][1])
+        if states[0]["step"].device.type == "cpu":
+            scales = [1 / (rate * (1 - beta ** float(state["step"])) ** 0.5) for state in states]
+            torch._foreach_mul_(roots, scales)
+        else:
+            # The counters stay on their device: no synchronisation.
+            counts = [state["step"] for state in states]
+            for root, count in zip(roots, counts, strict=True):
+                root.div_((1 - beta**count).sqrt_().mul_(rate))
+        torch._foreach_add_(roots, float(group["eps"]) / rate)
+        torch._foreach_reciprocal_(roots)
+        for index, root in zip(members, roots, strict=True):
+            result[index] = root
+    return result
