@@ -26,7 +26,7 @@ class TaskCard:
     Args:
         name: Its name.
         labels: Set of rows → labelled rows.
-        ratio: Trainable parameters per labelled training row; None without labels.
+        ratio: Parameters per labelled training row; None without labels.
         drift: Distance between training and validation targets; None: not measured.
         measure: ``standardised mean difference`` or ``total variation``.
         flagged: Whether the drift is both large and larger than chance.
@@ -46,7 +46,7 @@ class DataCard:
 
     Args:
         rows: Set of rows → its rows.
-        parameters: Trainable parameters.
+        parameters: Parameters of the model.
         duplicates: Set of rows → how many of its rows have exactly the inputs of a training row.
         same_labels: Set of rows → how many of those have its labels too.
         tasks: One card per task.
@@ -73,7 +73,7 @@ def describe_data(
     Args:
         tables: ``"train"``, ``"valid"``, ``"test"`` → all encoded rows, as far as there are any.
         groups: The task groups.
-        parameters: Trainable parameters of the model.
+        parameters: Parameters of the model.
 
     Note:
         Rows count as duplicates if all encoded inputs are equal to the last bit: columns that

@@ -1,10 +1,11 @@
 """How the tasks pull at the shared weights: norms and cosines of their gradients, once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from polytask.data.batch import Batch
 from polytask.data.batches import transform
@@ -66,14 +67,12 @@ def measure_trunk_gradients(
     names = {i: task.name for g in groups for i, task in zip(g.indices, g.tasks, strict=True)}
     order = sorted(names)
     everyone = frozenset(names.values())
-    shared = [
-        info.parameter
+    shared = {
+        info.name: info.parameter
         for info in infos
-        if info.role in (Role.BACKBONE, Role.TRUNK, Role.EXPERT)
-        and info.tasks >= everyone
-        and info.parameter.requires_grad
-    ]
-    size = sum(parameter.numel() for parameter in shared)
+        if info.role in (Role.BACKBONE, Role.TRUNK, Role.EXPERT) and info.tasks >= everyone
+    }
+    size = sum(parameter.numel() for parameter in shared.values())
     if len(order) < 2 or not size:
         return None
     chosen = order[: max(2, min(MAX_TASKS, MEMORY // size))]
@@ -99,19 +98,24 @@ def _gradients(
     model: nn.Module,
     rows: Batch,
     groups: Sequence[TaskGroup],
-    shared: Sequence[nn.Parameter],
+    shared: Mapping[str, nn.Parameter],
     chosen: Sequence[int],
 ) -> Tensor:
-    """Gradients ``[tasks, weights]`` on the CPU, in double precision."""
+    """Gradients ``[tasks, weights]`` on the CPU, in double precision.
+
+    The weights are replaced during the call, so that frozen ones can be differentiated too.
+    """
+    leaves = {name: weight.detach().requires_grad_() for name, weight in shared.items()}
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.enable_grad():
-            losses = _losses(model, rows, groups)
+            outputs = functional_call(model, leaves, (rows.inputs,)).outputs
+            losses = _losses(outputs, rows, groups)
             found = []
             for index in chosen:
                 grads = torch.autograd.grad(
-                    losses[index], shared, retain_graph=True, materialize_grads=True
+                    losses[index], list(leaves.values()), retain_graph=True, materialize_grads=True
                 )
                 found.append(torch.cat([grad.flatten() for grad in grads]).cpu())
     finally:
@@ -120,8 +124,9 @@ def _gradients(
     return torch.stack(found).double()
 
 
-def _losses(model: nn.Module, rows: Batch, groups: Sequence[TaskGroup]) -> dict[int, Tensor]:
-    outputs = model(rows.inputs).outputs
+def _losses(
+    outputs: Mapping[str, Tensor], rows: Batch, groups: Sequence[TaskGroup]
+) -> dict[int, Tensor]:
     losses: dict[int, Tensor] = {}
     for group in groups:
         unreduced = group.loss(outputs[group.name], rows.targets[group.name])

@@ -125,7 +125,7 @@ def make_report(
         data_card=describe_data(
             prepared.tables,
             prepared.groups,
-            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
         ),
         structure=_structure(prepared, infos, optimizer, penalties),
         trunk_gradients=measure_trunk_gradients(

@@ -78,6 +78,9 @@ def curve(report: RunReport, index: int) -> Spec | None:
     if history.get("best_epoch"):
         kept = alt.Chart(alt.InlineData(values=[{"epoch": history["best_epoch"]}]))
         layers.append(kept.mark_rule(color=INK, strokeWidth=1).encode(x=x))
+    if history.get("stopped"):
+        ended = alt.Chart(alt.InlineData(values=[{"epoch": max(records)}]))
+        layers.append(ended.mark_rule(color=MUTED, strokeWidth=1).encode(x=x))
     layers.append(lines.mark_line(strokeWidth=1.8, interpolate="linear").encode(dash))
     tooltip = [
         alt.Tooltip("rows:N", title="rows"),
@@ -85,7 +88,7 @@ def curve(report: RunReport, index: int) -> Spec | None:
         alt.Tooltip("loss:Q", title="loss", format=".4g"),
     ]
     layers.append(lines.mark_point(opacity=0, size=30).encode(tooltip=tooltip))
-    return _finished(alt.layer(*layers), height=140)
+    return finished(alt.layer(*layers), height=140)
 
 
 def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec | None:
@@ -131,7 +134,7 @@ def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec 
             domain=verdicts, range=["triangle-right", "triangle-left", "circle", "cross"]
         ),
     )
-    base = alt.Chart(alt.InlineData(values=points)).encode(y=_tasks_axis())
+    base = alt.Chart(alt.InlineData(values=points)).encode(y=tasks_axis())
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
     tooltip = [
         alt.Tooltip("task:N", title="task"),
@@ -144,7 +147,7 @@ def comparison(report: RunReport, chosen: Sequence[int], baseline: str) -> Spec 
     dots = base.mark_point(filled=True, size=70, opacity=1, clip=True).encode(
         x=x, color=colors, shape=shapes, tooltip=tooltip
     )
-    return _finished(alt.layer(zero, lines, dots), height=ROW_HEIGHT * len(points))
+    return finished(alt.layer(zero, lines, dots), height=ROW_HEIGHT * len(points))
 
 
 def gap(report: RunReport, chosen: Sequence[int]) -> Spec | None:
@@ -161,7 +164,7 @@ def gap(report: RunReport, chosen: Sequence[int]) -> Spec | None:
             )
     if not points:
         return None
-    base = alt.Chart(alt.InlineData(values=points)).encode(y=_tasks_axis())
+    base = alt.Chart(alt.InlineData(values=points)).encode(y=tasks_axis())
     x = alt.X(
         "train:Q",
         title="loss of the kept weights, mean predictor = 1",
@@ -177,7 +180,7 @@ def gap(report: RunReport, chosen: Sequence[int]) -> Spec | None:
     one = alt.Chart(alt.InlineData(values=[{"one": 1}])).mark_rule(color=MUTED, strokeDash=[1, 3])
     hollow = base.mark_point(color=TRAIN, filled=False, size=60, opacity=1, strokeWidth=1.8)
     full = base.mark_point(color=VALID, filled=True, size=70, opacity=1)
-    return _finished(
+    return finished(
         alt.layer(
             one.encode(x="one:Q"),
             base.mark_rule(color=MUTED, strokeWidth=1.4).encode(x=x, x2="valid:Q"),
@@ -207,7 +210,8 @@ def _relative(row: SetRow | None) -> float | None:
     return loss.model / loss.mean
 
 
-def _tasks_axis() -> Any:
+def tasks_axis() -> Any:
+    """One line per task, in the order of the data."""
     import altair as alt
 
     axis = alt.Axis(labelLimit=130, labelColor=INK, grid=True, ticks=False, domain=False)
@@ -215,7 +219,8 @@ def _tasks_axis() -> Any:
     return alt.Y("task:N", sort=None, title=None, axis=axis)
 
 
-def _finished(chart: Any, *, height: int) -> Spec:
+def finished(chart: Any, *, height: int) -> Spec:
+    """The specification of a chart as wide as its place in the page."""
     document: Mapping[str, Any] = chart.properties(width="container", height=height).to_dict()
     kept = {key: value for key, value in document.items() if key not in ("config", "$schema")}
     return {**kept, "autosize": {"type": "fit-x", "contains": "padding"}}

@@ -11,12 +11,11 @@ from polytask._files.atomic import write_text
 from polytask.data.finding import Finding
 from polytask.diagnostics import RunReport
 
-from . import charts
+from . import charts, sections
 from .choice import choose_tasks
 from .tables import all_metrics, column_rows, result_rows, used_baselines
 from .words import BASELINES, SETS, flat, number, percent
 
-Figure = dict[str, Any]
 MAX_FINDINGS = 100
 
 
@@ -26,13 +25,17 @@ def render_html(report: RunReport) -> str:
     Every text that comes from the table or the user is escaped, in the markup and in the data of
     the charts. A content security policy in the document forbids every load from elsewhere.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=number, percent=percent)
-    template = environment.from_string(_asset("report.html.j2"))
+    template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         css=_asset("report.css"),
@@ -63,6 +66,7 @@ def as_script_data(document: Mapping[str, Any]) -> str:
 
 def _context(report: RunReport) -> dict[str, Any]:
     chosen, how = choose_tasks(report)
+    names = [report.tasks[index].name for index in chosen]
     baselines = used_baselines(report)
     compared = [
         key for key in baselines if any(c.comparison.baseline == key for c in report.together)
@@ -78,9 +82,9 @@ def _context(report: RunReport) -> dict[str, Any]:
         "compared": compared,
         "metrics": metrics,
         "metrics_note": metrics_note,
-        "curves": _curves(report, chosen),
-        "comparisons": _comparisons(report, chosen, compared),
-        "gaps": _gaps(report, chosen),
+        "curves": _embedded(_curves(report, chosen)),
+        "comparisons": _embedded(_comparisons(report, chosen, compared)),
+        "gaps": _embedded(_gaps(report, chosen, names)),
         "chance": _chance(report),
         "columns": columns,
         "columns_note": columns_note,
@@ -90,6 +94,55 @@ def _context(report: RunReport) -> dict[str, Any]:
         "settings": flat(report.settings),
         "environment": flat(report.environment),
         "tasks_with_words": [t for t in report.tasks if t.description or t.linear or t.note][:150],
+        **_later(report, names),
+    }
+
+
+def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
+    """What the sections after the comparison show."""
+    card, gradients = report.data_card, report.trunk_gradients
+    several = gradients is not None and len(gradients.tasks) <= sections.SMALL
+    cosine_names = gradients.tasks if gradients is not None and several else ()
+    return {
+        "set_names": SETS,
+        "stopped": bool(report.history.get("stopped")),
+        "penalties": _embedded(sections.penalty_figures(report)),
+        "ends_plain": any(row.when == "end" and row.low is None for row in report.gaps),
+        "regret": sections.regret_map(report),
+        "full_regret": f"{sections.FULL_REGRET:.0%}".replace("%", "\N{NO-BREAK SPACE}%"),
+        "calibration": _embedded(sections.calibration_figures(report, names)),
+        "calibration_rows": sections.calibration_rows(report),
+        "residuals": _embedded(sections.residual_figures(report, names)),
+        "residual_rows": sections.residual_rows(report),
+        "residual_heads": [
+            ("Task", False),
+            ("Labels", True),
+            ("Mean", True),
+            *(
+                (f"{q:.0%}", True)
+                for q, _ in (report.residuals[0].quantiles if report.residuals else ())
+            ),
+        ],
+        "spreads": _embedded(sections.spread_figures(report, names)),
+        "spread_rows": sections.spread_rows(report),
+        "cosines": sections.cosine_rows(report),
+        "cosine_heads": [
+            ("Task", False),
+            ("Norm", True),
+            *((name, True) for name in cosine_names),
+        ],
+        "cosine_map": sections.cosine_map(report),
+        "spectra": _embedded(sections.spectrum_figures(report)),
+        "features": sections.feature_rows(report),
+        "layers": sections.layer_rows(report),
+        "card": sections.card_rows(report),
+        "card_heads": [
+            ("Task", False),
+            *((SETS[rows].capitalize(), True) for rows in (card.rows if card else ())),
+            ("Parameters per label", True),
+            ("Drift", True),
+        ],
+        "drifts": sum(task.flagged for task in card.tasks) if card else 0,
     }
 
 
@@ -98,11 +151,11 @@ def _severity(finding: Finding) -> int:
     return order.index(finding.severity) if finding.severity in order else len(order)
 
 
-def _figure(name: str, title: str, words: str, spec: charts.Spec) -> Figure:
-    return {"id": name, "title": title, "words": words, "spec": as_script_data(spec)}
+def _embedded(figures: Sequence[sections.Figure]) -> list[sections.Figure]:
+    return [{**figure, "spec": as_script_data(figure["spec"])} for figure in figures]
 
 
-def _curves(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
+def _curves(report: RunReport, chosen: Sequence[int]) -> list[sections.Figure]:
     kept = report.history.get("best_epoch", 0)
     figures = []
     for index in chosen:
@@ -110,23 +163,31 @@ def _curves(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
         if spec is not None:
             task = report.tasks[index]
             words = f"kept epoch {kept}, own best {task.best_epoch}"
-            figures.append(_figure(f"curve-{index}", task.name, words, spec))
+            figures.append(sections.figure(f"curve-{index}", task.name, words, spec))
     return figures
 
 
-def _comparisons(report: RunReport, chosen: Sequence[int], compared: Sequence[str]) -> list[Figure]:
+def _comparisons(
+    report: RunReport, chosen: Sequence[int], compared: Sequence[str]
+) -> list[sections.Figure]:
     figures = []
     for key in compared:
         spec = charts.comparison(report, chosen, key)
         if spec is not None:
             title = f"Against {BASELINES[key]}"
-            figures.append(_figure(f"comparison-{key}", title, "", spec))
+            figures.append(sections.figure(f"comparison-{key}", title, "", spec))
     return figures
 
 
-def _gaps(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
+def _gaps(report: RunReport, chosen: Sequence[int], names: Sequence[str]) -> list[sections.Figure]:
     spec = charts.gap(report, chosen)
-    return [] if spec is None else [_figure("gap-chart", "Training and validation loss", "", spec)]
+    title = "Training and validation loss"
+    losses = (
+        []
+        if spec is None
+        else [sections.figure("gap-chart", title, "○ training, ● validation", spec)]
+    )
+    return losses + sections.gap_figures(report, names)
 
 
 def _chance(report: RunReport) -> str:
