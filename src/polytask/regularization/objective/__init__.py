@@ -1,1 +1,31 @@
 """Penalties: a value and a proximal step."""
+
+from .base import Penalty
+from .bound import BoundPenalties, PenaltySummary, Zeros, penalise
+from .elastic_net import ElasticNet
+from .group_lasso import GroupLasso
+from .joint_features import JointFeatures
+from .l1 import L1
+from .l2 import L2
+from .layout import Layout, arrange
+from .nuclear import Nuclear
+from .select import select
+from .sparse_group_lasso import SparseGroupLasso
+
+__all__ = [
+    "L1",
+    "L2",
+    "BoundPenalties",
+    "ElasticNet",
+    "GroupLasso",
+    "JointFeatures",
+    "Layout",
+    "Nuclear",
+    "Penalty",
+    "PenaltySummary",
+    "SparseGroupLasso",
+    "Zeros",
+    "arrange",
+    "penalise",
+    "select",
+]

@@ -1,7 +1,6 @@
 """The metric of many parameters at once, with one kernel per operation."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +9,20 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from polytask.optim.metric import proximal_steps
 
 
-def parameter_groups(
-    optimizer: Optimizer, parameters: Sequence[nn.Parameter]
-) -> list[dict[str, Any]]:
-    """The optimizer's group of each parameter.
+def parameter_groups(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[int]:
+    """The index of the optimizer's group of each parameter.
+
+    An index, because loading a checkpoint replaces the groups themselves.
 
     Raises:
         Unsupported: If the optimizer's metric is not known, or it maximises.
         InvalidArgument: If a parameter is not in the optimizer.
     """
-    owners = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    groups = optimizer.param_groups
+    owners = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
     for parameter in parameters:
         known = type(optimizer) in (SGD, Adam, AdamW) and id(parameter) in owners
-        if not known or owners[id(parameter)]["maximize"]:
+        if not known or groups[owners[id(parameter)]]["maximize"]:
             # It says in one sentence what is wrong.
             proximal_steps(optimizer, parameter)
     return [owners[id(parameter)] for parameter in parameters]
@@ -31,14 +31,14 @@ def parameter_groups(
 def multi_tensor_steps(
     optimizer: Optimizer,
     parameters: Sequence[nn.Parameter],
-    groups: Sequence[Mapping[str, Any]],
+    groups: Sequence[int],
 ) -> list[Tensor | float | None]:
     """What `proximal_steps` returns, for all parameters, with multi-tensor kernels.
 
     Args:
         optimizer: SGD, Adam or AdamW, after its step.
         parameters: Some of its parameters.
-        groups: The optimizer's group of each.
+        groups: The index of the optimizer's group of each.
 
     Returns:
         Per parameter a number (SGD) or a tensor of its shape; None where the proximal step is the
@@ -46,17 +46,18 @@ def multi_tensor_steps(
     """
     result: list[Tensor | float | None] = [None] * len(parameters)
     if type(optimizer) is SGD:
-        for index, group in enumerate(groups):
+        for index, place in enumerate(groups):
+            group = optimizer.param_groups[place]
             momentum = float(group["momentum"])
             factor = (1 - float(group["dampening"])) / (1 - momentum) if momentum else 1.0
             result[index] = float(group["lr"]) * factor or None
         return result
     batches: dict[int, list[int]] = {}
-    for index, (parameter, group) in enumerate(zip(parameters, groups, strict=True)):
+    for index, (parameter, place) in enumerate(zip(parameters, groups, strict=True)):
         if "step" in optimizer.state.get(parameter, ()):
-            batches.setdefault(id(group), []).append(index)
-    for members in batches.values():
-        group = groups[members[0]]
+            batches.setdefault(place, []).append(index)
+    for place, members in batches.items():
+        group = optimizer.param_groups[place]
         rate = float(group["lr"])
         if rate == 0:
             continue
