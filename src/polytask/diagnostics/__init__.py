@@ -21,7 +21,14 @@ from .run_report import (
     TaskRow,
     Together,
 )
-from .structure import HeadSpectrum, LayerRow, SelectedFeature, Structure, measure_structure
+from .structure import (
+    HeadSpectrum,
+    LayerRow,
+    PenaltyRow,
+    SelectedFeature,
+    Structure,
+    measure_structure,
+)
 from .trunk_gradients import TrunkGradients, measure_trunk_gradients
 from .uncertainty import SpreadBin, Uncertainty, spread_against_error
 
@@ -40,6 +47,7 @@ __all__ = [
     "LinearBaseline",
     "MetricRow",
     "Outputs",
+    "PenaltyRow",
     "Regret",
     "ReliabilityBin",
     "Residuals",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from polytask.optim.groups import GroupSummary
 from polytask.optim.roles import Kind, ParameterInfo, Role
+from polytask.regularization.objective import PenaltySummary, Zeros
 
 MAX_SIDE = 2048
 """Stacked heads of which both sides are longer have no spectrum: it would take too long."""
@@ -32,7 +33,7 @@ class LayerRow:
         zero_columns: Columns (inputs) that are exactly zero.
         rows: Number of rows; 0 for what is no matrix.
         columns: Number of columns.
-        penalties: The penalties on it, in words.
+        penalties: Names of the penalties on it.
     """
 
     name: str
@@ -50,6 +51,31 @@ class LayerRow:
     rows: int = 0
     columns: int = 0
     penalties: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PenaltyRow:
+    """One penalty and what it did.
+
+    Args:
+        name: Its name.
+        words: What it is, with its strength.
+        acts: ``prox`` or ``gradient``.
+        parameters: On how many parameters it acts.
+        entries: Weights under it that are exactly zero; None: not counted.
+        of_entries: Weights under it.
+        groups: Groups of which every weight is exactly zero.
+        of_groups: Groups under it.
+    """
+
+    name: str
+    words: str
+    acts: str
+    parameters: int
+    entries: int | None = None
+    of_entries: int | None = None
+    groups: int | None = None
+    of_groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +118,13 @@ class Structure:
         layers: One row per parameter.
         heads: One spectrum per width of representation.
         features: Inputs with the size of their weights, where some are exactly zero.
+        penalties: The penalties, with the exact zeros under them.
     """
 
     layers: tuple[LayerRow, ...]
     heads: tuple[HeadSpectrum, ...] = ()
     features: tuple[SelectedFeature, ...] = ()
+    penalties: tuple[PenaltyRow, ...] = ()
 
 
 @torch.no_grad()
@@ -105,7 +133,8 @@ def measure_structure(
     *,
     tasks: Sequence[str] = (),
     decay: Sequence[GroupSummary] = (),
-    penalties: Mapping[str, Sequence[str]] | None = None,
+    penalties: Sequence[PenaltySummary] = (),
+    zeros: Mapping[str, Zeros] | None = None,
     features: Sequence[str] = (),
 ) -> Structure:
     r"""Norms, decay, exact zeros, and the spectrum of the stacked heads.
@@ -117,7 +146,8 @@ def measure_structure(
         infos: The model's parameters (``model.roles()``), holding the kept weights.
         tasks: Names in the user's order, in which heads are listed.
         decay: `polytask.optim.describe_groups` of the optimizer.
-        penalties: Parameter name → the penalties on it, in words.
+        penalties: `BoundPenalties.describe` of the run.
+        zeros: `BoundPenalties.zeros` of the kept weights.
         features: Names of the encoded inputs, in the order of the first layer's columns.
 
     Example:
@@ -133,11 +163,15 @@ def measure_structure(
         EUSIPCO 2007, https://ieeexplore.ieee.org/document/7098875
     """
     summaries = {name: group for group in decay for name in group.names}
-    words = penalties or {}
+    acting: dict[str, list[str]] = {}
+    for penalty in penalties:
+        for name in penalty.parameters:
+            acting.setdefault(name, []).append(penalty.name)
     layers = tuple(
-        _layer(info, summaries.get(info.name), tuple(words.get(info.name, ()))) for info in infos
+        _layer(info, summaries.get(info.name), tuple(acting.get(info.name, ()))) for info in infos
     )
-    return Structure(layers, _heads(infos, tasks), _features(infos, features))
+    rows = tuple(_penalty(penalty, (zeros or {}).get(penalty.name)) for penalty in penalties)
+    return Structure(layers, _heads(infos, tasks), _features(infos, features), rows)
 
 
 def as_matrix(info: ParameterInfo) -> Tensor | None:
@@ -172,6 +206,15 @@ def _layer(info: ParameterInfo, group: GroupSummary | None, penalties: tuple[str
         columns=0 if matrix is None else matrix.shape[1],
         penalties=penalties,
     )
+
+
+def _penalty(penalty: PenaltySummary, zeros: Zeros | None) -> PenaltyRow:
+    counts = (
+        (None,) * 4
+        if zeros is None
+        else (zeros.entries, zeros.of_entries, zeros.groups, zeros.of_groups)
+    )
+    return PenaltyRow(penalty.name, penalty.words, penalty.acts, len(penalty.parameters), *counts)
 
 
 def _heads(infos: Sequence[ParameterInfo], tasks: Sequence[str]) -> tuple[HeadSpectrum, ...]:

@@ -28,12 +28,15 @@ from polytask.diagnostics import (
     measure_trunk_gradients,
 )
 from polytask.optim import ParameterInfo, describe_groups
+from polytask.regularization.objective import PenaltySummary, Zeros
 from polytask.sharing import AdaptedModel, MultiTaskModel, infer_roles
 from polytask.training import History
 
 from .prepare import Prepared
 from .techniques import decay_techniques, run_techniques
 
+SHOWN = 4
+"""Parameters of a penalty that are named."""
 TRAIN_ROWS = 20_000
 """Training rows on which the training side of the report is evaluated."""
 
@@ -50,10 +53,12 @@ def make_report(
     single: Mapping[str, Mapping[str, Tensor]] | None = None,
     optimizer: Optimizer | None = None,
     techniques: Sequence[tuple[str, str]] = (),
-    penalties: Mapping[str, Sequence[str]] | None = None,
+    penalties: Sequence[PenaltySummary] = (),
+    zeros: Mapping[str, Zeros] | None = None,
     temperatures: Mapping[str, float] | None = None,
     spreads: Mapping[str, NDArray[np.float64]] | None = None,
     spread_source: str = "",
+    earlier: RunReport | None = None,
 ) -> RunReport:
     """The report of a run whose model holds the kept weights.
 
@@ -69,11 +74,14 @@ def make_report(
         optimizer: The optimizer of the run: decay, half-lives, and what is not decayed.
         techniques: (name, strength in words) of what describes itself; a name that the run file
             gives too is said in these words.
-        penalties: Parameter name → the penalties on it, in words.
+        penalties: `BoundPenalties.describe` of the run.
+        zeros: `BoundPenalties.zeros` of the kept weights.
         temperatures: Task → divisor of the logits that was fitted.
         spreads: Task → spread of the predictions on the judged rows (all of the test rows, else
             of the validation rows), in the target's unit.
         spread_source: Where the spreads come from, in words.
+        earlier: A report of the same weights: what it says of table, weights and techniques is
+            taken over instead of being measured again.
     """
     device = next(model.parameters()).device
     infos = _infos(model, prepared, device)
@@ -112,7 +120,9 @@ def make_report(
             "rows": {part: len(table.rows) for part, table in prepared.tables.items()},
         },
         settings=run_document(run),
-        switched_on=_switched_on(prepared, run, infos, optimizer, techniques),
+        switched_on=earlier.switched_on
+        if earlier
+        else _switched_on(prepared, run, infos, optimizer, techniques, penalties),
         environment=_environment(run, device, seconds),
         labels={part: _labels(table, prepared) for part, table in prepared.tables.items()},
         notes={
@@ -122,15 +132,19 @@ def make_report(
         },
         long_form=long_form,
         seed=run.seed,
-        data_card=describe_data(
+        data_card=earlier.data_card
+        if earlier
+        else describe_data(
             prepared.tables,
             prepared.groups,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
         ),
-        structure=_structure(prepared, infos, optimizer, penalties),
-        trunk_gradients=measure_trunk_gradients(
-            model, tables["train"], prepared.groups, infos, device=device
-        ),
+        structure=earlier.structure
+        if earlier
+        else _structure(prepared, infos, optimizer, penalties, zeros),
+        trunk_gradients=earlier.trunk_gradients
+        if earlier
+        else measure_trunk_gradients(model, tables["train"], prepared.groups, infos, device=device),
         temperatures=temperatures,
         spreads={
             name: spread[:: _stride(prepared.tables[judged_on])]
@@ -157,28 +171,38 @@ def _switched_on(
     infos: Sequence[ParameterInfo],
     optimizer: Optimizer | None,
     techniques: Sequence[tuple[str, str]],
+    penalties: Sequence[PenaltySummary],
 ) -> list[tuple[str, str]]:
     """What the run file says, what describes itself, and what is not decayed; names once."""
     rows = dict(run_techniques(prepared, run))
     if optimizer is not None:
         rows |= dict(decay_techniques(optimizer, infos))
     own: dict[str, list[str]] = {}
-    for name, words in techniques:
+    for name, words in [*((p.name, _acts(p)) for p in penalties), *techniques]:
         own.setdefault(name, []).append(words)
     return list((rows | {name: "; ".join(words) for name, words in own.items()}).items())
+
+
+def _acts(penalty: PenaltySummary) -> str:
+    how = "proximal step after every update" if penalty.acts == "prox" else "added to the objective"
+    where = ", ".join(penalty.parameters[:SHOWN])
+    more = len(penalty.parameters) - SHOWN
+    return f"{penalty.words}; {how}; on {where}{f' and {more} more' if more > 0 else ''}"
 
 
 def _structure(
     prepared: Prepared,
     infos: Sequence[ParameterInfo],
     optimizer: Optimizer | None,
-    penalties: Mapping[str, Sequence[str]] | None,
+    penalties: Sequence[PenaltySummary],
+    zeros: Mapping[str, Zeros] | None,
 ) -> Structure:
     return measure_structure(
         infos,
         tasks=[task.name for task in prepared.tasks],
         decay=() if optimizer is None else describe_groups(optimizer, infos),
         penalties=penalties,
+        zeros=zeros,
         features=_inputs(prepared.encoder),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from polytask.diagnostics import Comparison, RunReport, SetRow
 
 from .choice import thin_epochs
-from .words import percent
+from .words import percent, short
 
 Spec = dict[str, Any]
 
@@ -47,7 +47,7 @@ def curve(report: RunReport, index: int) -> Spec | None:
     marks = [epoch for epoch in (history.get("best_epoch", 0), best) if epoch]
     records = {record["epoch"]: record for record in history.get("epochs", ())}
     points = [
-        {"epoch": epoch, "loss": value, "rows": words}
+        {"epoch": epoch, "loss": short(value), "rows": words}
         for epoch in thin_epochs(sorted(records), marks)
         for key, words in (("train", "training"), ("valid", "validation"))
         if (value := records[epoch][key][index]) is not None

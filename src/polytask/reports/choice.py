@@ -7,7 +7,7 @@ from polytask.diagnostics import Comparison, RunReport, TaskRow
 from .words import BASELINES
 
 MAX_TASKS = 12
-MAX_POINTS = 200
+MAX_POINTS = 120
 
 
 def main_comparison(report: RunReport, task: TaskRow) -> Comparison | None:

@@ -14,7 +14,7 @@ from polytask.diagnostics import (
 
 from .charts import INK, MUTED, ROW_HEIGHT, TRAIN, VALID, Spec, finished, tasks_axis
 from .choice import thin_epochs
-from .words import percent
+from .words import percent, short
 
 MAX_VALUES = 64
 """Singular values that are drawn."""
@@ -36,7 +36,7 @@ def penalty(history: Mapping[str, Any], name: str) -> Spec | None:
         return None
     kept = history.get("best_epoch", 0)
     shown = thin_epochs(sorted(known), [kept])
-    points = [{"epoch": epoch, "penalty": known[epoch]} for epoch in shown]
+    points = [{"epoch": epoch, "penalty": short(known[epoch])} for epoch in shown]
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=5))
     y = alt.Y("penalty:Q", title=None, axis=alt.Axis(tickCount=4))
     lines = alt.Chart(alt.InlineData(values=points)).encode(x, y)
@@ -204,9 +204,9 @@ def _gap_point(row: Gap) -> dict[str, Any]:
 def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
     return [
         {
-            "confidence": round(b.confidence, 4),
-            "frequency": round(b.frequency, 4),
-            "share": round(b.share, 4),
+            "confidence": short(b.confidence),
+            "frequency": short(b.frequency),
+            "share": short(b.share),
             "when": when,
         }
         for b in bins

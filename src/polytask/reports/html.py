@@ -132,6 +132,7 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
             *((name, True) for name in cosine_names),
         ],
         "cosine_map": sections.cosine_map(report),
+        "penalty_rows": sections.penalty_rows(report),
         "spectra": _embedded(sections.spectrum_figures(report)),
         "features": sections.feature_rows(report),
         "layers": sections.layer_rows(report),

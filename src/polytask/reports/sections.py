@@ -121,6 +121,20 @@ def layer_rows(report: RunReport) -> list[list[Cell]]:
     ]
 
 
+def penalty_rows(report: RunReport) -> list[list[Cell]]:
+    """The penalties, with the exact zeros that those with a proximal step made."""
+    rows = () if report.structure is None else report.structure.penalties
+    return [
+        [
+            Cell(row.name, row.name, "name", row.words),
+            Cell(f"{row.parameters:,}", str(row.parameters), "number"),
+            _counted(row.entries, row.of_entries),
+            _counted(row.groups, row.of_groups),
+        ]
+        for row in rows[:MAX_ROWS]
+    ]
+
+
 def spectrum_figures(report: RunReport) -> list[Figure]:
     """Singular values of the heads, one chart per width of representation."""
     heads = () if report.structure is None else report.structure.heads
@@ -293,6 +307,12 @@ def _share(value: float | None) -> Cell:
 def _zeros(count: int, total: int) -> Cell:
     if not total or not count:
         return Cell(MISSING, "0", "number muted")
+    return Cell(f"{count:,} of {total:,}", str(count), "number")
+
+
+def _counted(count: int | None, total: int | None) -> Cell:
+    if count is None or total is None:
+        return Cell(MISSING, "", "number")
     return Cell(f"{count:,} of {total:,}", str(count), "number")
 
 

@@ -7,7 +7,7 @@ from polytask.diagnostics import ColumnRow, MetricRow, RunReport, SetRow, TaskRo
 
 from .words import MARKS, MISSING, SETS, number, percent
 
-MAX_METRIC_ROWS = 1200
+MAX_METRIC_ROWS = 600
 MAX_COLUMNS = 300
 
 

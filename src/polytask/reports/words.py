@@ -39,6 +39,16 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", "−") if size >= 1e-3 else text
 
 
+def short(value: float) -> float:
+    """Five significant digits: more cannot be seen in a drawing, and many points stay small.
+
+    Example:
+        >>> short(0.12345678)
+        0.12346
+    """
+    return float(f"{value:.5g}")
+
+
 def percent(share: float | None) -> str:
     r"""A signed share in per cent.
 

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from polytask.diagnostics import Comparison
 from polytask.reports.charts import FURTHEST, comparison, curve, gap
 
@@ -22,8 +24,8 @@ def test_curve_shows_the_kept_and_the_own_best_epoch(make_report, values):
     best = history["best_epochs"][1]
     found = {point["rows"]: point["loss"] for point in points if point["epoch"] == best}
     assert found == {
-        "training": history["epochs"][best - 1]["train"][1],
-        "validation": history["epochs"][best - 1]["valid"][1],
+        "training": pytest.approx(history["epochs"][best - 1]["train"][1], rel=1e-4),
+        "validation": pytest.approx(history["epochs"][best - 1]["valid"][1], rel=1e-4),
     }
 
 
