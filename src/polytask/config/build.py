@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from polytask.training import Stopping
 
 
+EMBEDDING = 16
+"""Width of a numeric column's embedding…"""
+
+INPUT_WIDTH = 1024
+"""…and of all of them together, which narrows them where there are many columns."""
+
+
 def build_backbone(
     config: ModelConfig, numeric: int, cardinalities: Sequence[int], rows: "Tensor | None" = None
 ) -> "Backbone":
@@ -50,6 +57,7 @@ def build_backbone(
             from polytask.backbones import piecewise_bins
 
             arguments["bins"] = piecewise_bins(rows, config.bins)
+            arguments["embedding"] = max(1, min(EMBEDDING, INPUT_WIDTH // numeric))
     else:
         arguments["normalization"] = config.normalization
     if config.backbone == "residual-mlp" and config.drop_path:

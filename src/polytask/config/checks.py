@@ -107,6 +107,13 @@ CONDITIONS = (
         lambda r: r.training.stopping != "none",
         "a stopping rule (training.stopping)",
     ),
+    Condition("training", "splits", lambda r: r.training.refit, "training.refit=true"),
+    Condition(
+        "training",
+        "refit",
+        lambda r: r.training.stopping != "none",
+        "a stopping rule (training.stopping)",
+    ),
     Condition("split", "valid", lambda r: r.data.split is None, "no data.split column"),
     Condition("split", "test", lambda r: r.data.split is None, "no data.split column"),
     Condition("split", "stratify", lambda r: not _fixed_order(r), "a random split"),
@@ -152,6 +159,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
     find("balancing", run.balance.name, option="balance")
     _check_balance(run)
     _check_validation(run, valid_file)
+    _check_refit(run, valid_file)
 
 
 def applicable(run: RunConfig) -> dict[str, dict[str, bool]]:
@@ -215,9 +223,49 @@ def _check_balance(run: RunConfig) -> None:
         )
 
 
+def _check_refit(run: RunConfig, valid_file: bool) -> None:
+    training = run.training
+    if not training.refit:
+        return
+    moving = {
+        "schedule.name": run.schedule.name != "constant",
+        "schedule.warmup": run.schedule.warmup > 0,
+        "model.dropout_schedule": run.model.dropout_schedule != "constant",
+        "optimizer.decay_schedule": run.optimizer.decay_schedule != "constant",
+        "balance.schedule": bool(run.balance.schedule),
+        "distillation.annealed": run.distillation.annealed,
+    }
+    for option, moves in moving.items():
+        if moves:
+            raise InvalidArgument(
+                f"`training.refit` cannot be combined with `{option}`: a shorter run would follow "
+                "another schedule than the one whose epoch was chosen. Leave one of them out."
+            )
+    if training.keep == "per-task":
+        raise InvalidArgument(
+            '`training.refit` cannot be combined with `training.keep` = "per-task": one run on all '
+            "rows has one length. Leave one of them out."
+        )
+    if training.splits > 1 and (_fixed_order(run) or valid_file):
+        raise InvalidArgument(
+            "`training.splits` above 1 needs random splits; here the validation rows are fixed. "
+            "Set it to 1."
+        )
+
+
 def _check_validation(run: RunConfig, valid_file: bool) -> None:
     if run.split.valid > 0 or run.data.split is not None or valid_file:
         return
+    if run.training.refit:
+        raise InvalidArgument(
+            "`training.refit` takes its number of epochs from validation rows, and `split.valid` "
+            "is 0. Set split.valid above 0, or give the rows with --valid FILE."
+        )
+    if run.training.stopping in ("freeze-head", "distil") or run.training.keep == "per-task":
+        raise InvalidArgument(
+            "Following single tasks needs validation rows, and `split.valid` is 0. Set split.valid "
+            "above 0, or give the rows with --valid FILE."
+        )
     if run.schedule.name == "plateau":
         raise InvalidArgument(
             "The plateau schedule watches validation rows, and `split.valid` is 0. Set split.valid "

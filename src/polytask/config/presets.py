@@ -62,9 +62,15 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "small",
-            "For few rows: as strong, with mixed rows and heads drawn to each other.",
-            "2 to 10",
-            {**_STRONG, ("inputs", "mixup"): 0.2},
+            "For few rows: an ensemble, mixed rows, the epoch of five splits, then all rows.",
+            "5 times strong",
+            {
+                **_STRONG,
+                ("model", "embedding"): "none",
+                ("inputs", "mixup"): 0.2,
+                ("training", "refit"): True,
+                ("training", "splits"): 5,
+            },
         ),
         Preset(
             "linear",

@@ -213,6 +213,10 @@ class TrainingConfig(Section):
     patience: Count = 16
     keep: Literal["compromise", "per-task"] = "compromise"
     """``per-task``: every task predicts with the weights of its own best epoch."""
+    refit: bool = False
+    """Train once more on all rows, validation rows included, for as many epochs as were best."""
+    splits: Count = 1
+    """Refit only: random splits whose best epochs are averaged."""
     calibrate: bool = False
     """Fit one temperature per classification task on the validation rows, after training."""
     device: str = "auto"

@@ -98,9 +98,9 @@ class Bundle:
         if self.serves:
             require(sorted(self.serves) == sorted(names), "serves", f"name the tasks {names}",
                     sorted(self.serves))  # fmt: skip
-            for task, member in self.serves.items():
-                inside = 0 <= member < len(self.members)
-                require(inside, f"serves[{task!r}]", f"be below {len(self.members)}", member)
+            for task, number in self.serves.items():
+                inside = 0 <= number < len(self.members)
+                require(inside, f"serves[{task!r}]", f"be below {len(self.members)}", number)
         object.__setattr__(self, "members", tuple(_frozen_copy(member) for member in self.members))
         document = dict(self.document) or self._describe()
         object.__setattr__(self, "document", document)
