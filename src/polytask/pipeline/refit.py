@@ -1,0 +1,62 @@
+"""Once the number of epochs is known, one more training on all rows, validation rows included."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from polytask.config.run import RunConfig
+from polytask.data import Split
+from polytask.training import History
+
+from .prepare import Prepared, prepare
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from polytask.sharing import MultiTaskModel
+
+Train = Callable[[Prepared, RunConfig], "tuple[MultiTaskModel, History]"]
+
+
+def chosen_epochs(
+    frame: "DataFrame", run: RunConfig, first: History, train: Train
+) -> tuple[int, tuple[int, ...]]:
+    """The mean best epoch over ``training.splits`` random splits, at least 1, and all of them.
+
+    The first split is the one that was trained already; each further one has a seed of its own,
+    for the rows it sets aside and for the start of its network, and encoders of its own.
+
+    Args:
+        frame: The table.
+        run: Its settings.
+        first: What the first split gave.
+        train: Trains on a prepared table.
+    """
+    best = [first.best_epoch]
+    for number in range(1, run.training.splits):
+        other = run.model_copy(update={"seed": run.seed + number})
+        _, history = train(prepare(frame, other), other)
+        best.append(history.best_epoch)
+    return max(1, round(float(np.mean(best)))), tuple(best)
+
+
+def on_all_rows(prepared: Prepared, run: RunConfig, epochs: int) -> tuple[Prepared, RunConfig]:
+    """The training and validation rows as training rows alone, and the run that trains on them.
+
+    Args:
+        prepared: The table as it was split.
+        run: Its settings.
+        epochs: How long to train.
+    """
+    import pandas
+
+    parts = [prepared.frames[part] for part in ("train", "valid") if part in prepared.frames]
+    frame = pandas.concat(parts)
+    nothing = np.empty(0, dtype=np.int64)
+    split = Split(np.arange(len(frame)), nothing, nothing, "none", "All rows train.")
+    training = run.training.model_copy(
+        update={"stopping": "none", "keep": "compromise", "epochs": epochs, "refit": False}
+    )
+    run = run.model_copy(update={"training": training})
+    return prepare(frame, run, split=split), run
