@@ -16,7 +16,7 @@ from polytask.optim.roles import ParameterInfo, Role
 
 from .base import Penalty
 from .conflicts import check_decay, check_metric, check_overlap, check_types
-from .layout import Layout, arrange
+from .layout import Block, Layout, arrange, same_memory
 from .select import left_out
 from .soft import total
 from .steps import multi_tensor_steps, parameter_groups
@@ -132,6 +132,7 @@ class BoundPenalties:
                 penalty.columns([block.columns for block in layout.blocks])
             penalty.start([matrix.clone() for matrix in _matrices(layout)])
         self._groups = parameter_groups(optimizer, self._parameters)
+        self._views: dict[int, tuple[int, Tensor]] = {}
 
     @property
     def penalties(self) -> Mapping[str, Penalty]:
@@ -160,37 +161,57 @@ class BoundPenalties:
     def _apply(
         self, penalty: Penalty, layout: Layout, all_steps: Sequence[Tensor | float | None]
     ) -> None:
-        weights = [info.parameter.detach() for info in layout.infos]
         matrices: list[Tensor] = []
         steps: list[Tensor | float] = []
-        blocks = []
+        copied: list[tuple[Block, Tensor]] = []
         for block in layout.blocks:
-            mine = [
-                all_steps[self._places[id(layout.infos[index].parameter)]]
-                if layout.infos[index].parameter.requires_grad
-                else None
-                for index in block.indices
-            ]
-            known = [step for step in mine if step is not None]
-            if len(known) < len(mine):
+            step = self._step_of(layout, block, all_steps)
+            if step is None:
                 # Frozen, or not stepped yet: the block waits.
                 continue
-            first = known[0]
-            if all(not isinstance(step, Tensor) and step == first for step in known):
-                steps.append(first)
-            else:
-                full = list(weights)
-                for index, step in zip(block.indices, known, strict=True):
-                    full[index] = (
-                        step if isinstance(step, Tensor) else torch.full_like(weights[index], step)
-                    )
-                steps.append(layout.matrix(block, full))
-            matrices.append(layout.matrix(block, weights))
-            blocks.append(block)
-        if blocks:
+            view = self._view_of(layout, block)
+            if view is None:
+                view = layout.matrix(block, _weights(layout))
+                copied.append((block, view))
+            matrices.append(view)
+            steps.append(step)
+        if matrices:
             penalty.prox_(matrices, steps)
-        for block, matrix in zip(blocks, matrices, strict=True):
-            layout.write_(block, weights, matrix)
+        for block, matrix in copied:
+            layout.write_(block, _weights(layout), matrix)
+
+    def _step_of(
+        self, layout: Layout, block: Block, all_steps: Sequence[Tensor | float | None]
+    ) -> Tensor | float | None:
+        parameters = [layout.infos[index].parameter for index in block.indices]
+        known = []
+        for parameter in parameters:
+            step = all_steps[self._places[id(parameter)]]
+            if step is None or not parameter.requires_grad:
+                return None
+            known.append(step)
+        first = known[0]
+        if all(not isinstance(step, Tensor) and step == first for step in known):
+            return first
+        full: dict[int, Tensor] = {
+            index: step if isinstance(step, Tensor) else torch.full_like(parameter, step)
+            for index, parameter, step in zip(block.indices, parameters, known, strict=True)
+        }
+        return layout.matrix(block, full)
+
+    def _view_of(self, layout: Layout, block: Block) -> Tensor | None:
+        """The block as a view, kept as long as its parameter's memory stays; None for a copy."""
+        if len(block.pieces) > 1:
+            return None
+        parameter = layout.infos[block.pieces[0].index].parameter
+        place = parameter.data_ptr()
+        kept = self._views.get(id(block))
+        if kept is None or kept[0] != place or kept[1].dtype != parameter.dtype:
+            matrix = block.pieces[0].matrix(parameter.detach())
+            if not same_memory(matrix, parameter):
+                return None
+            kept = self._views[id(block)] = (place, matrix)
+        return kept[1]
 
     @torch.no_grad()
     def values(self) -> dict[str, float]:
@@ -290,5 +311,9 @@ def penalise(
     return BoundPenalties(penalties, infos, optimizer)
 
 
+def _weights(layout: Layout) -> list[Tensor]:
+    return [info.parameter.detach() for info in layout.infos]
+
+
 def _matrices(layout: Layout) -> list[Tensor]:
-    return layout.matrices([info.parameter.detach() for info in layout.infos])
+    return layout.matrices(_weights(layout))

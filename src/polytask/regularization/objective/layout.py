@@ -1,7 +1,8 @@
 """How penalties see parameters: as matrices, in-place where memory allows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -79,7 +80,7 @@ class Block:
     pieces: tuple[Piece, ...]
     columns: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def indices(self) -> tuple[int, ...]:
         """The parameters that it holds."""
         return tuple(dict.fromkeys(piece.index for piece in self.pieces))
@@ -112,8 +113,8 @@ class Layout:
         """Tensors of the parameters' shapes → one matrix per block, views where possible."""
         return [self.matrix(block, tensors) for block in self.blocks]
 
-    def matrix(self, block: Block, tensors: Sequence[Tensor]) -> Tensor:
-        """The matrix of one block."""
+    def matrix(self, block: Block, tensors: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
+        """The matrix of one block, from the tensors at its indices."""
         parts = [piece.matrix(tensors[piece.index]) for piece in block.pieces]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
@@ -122,14 +123,14 @@ class Layout:
         begin = 0
         for piece in block.pieces:
             tensor = tensors[piece.index]
-            if _same_memory(tensor, matrix):
+            if same_memory(tensor, matrix):
                 return
             width = matrix.shape[1]
             if len(block.pieces) > 1:
                 width = piece.matrix(tensor).shape[1]
             part = matrix[:, begin : begin + width]
             view = piece.matrix(tensor)
-            if _same_memory(tensor, view):
+            if same_memory(tensor, view):
                 view.copy_(part)
             else:
                 piece.write_(tensor, part)
@@ -223,5 +224,6 @@ def _tasks(chosen: tuple[ParameterInfo, ...], heads: Sequence[list[int] | None])
     return Layout(chosen, tuple(blocks), alone)
 
 
-def _same_memory(tensor: Tensor, other: Tensor) -> bool:
+def same_memory(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors share their storage."""
     return tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -17,22 +17,23 @@ def soft_threshold_(
         strength: λ, at least 0.
     """
     many = list(blocks)
-    tensors = [step for step in steps if isinstance(step, Tensor)]
-    numbers = [step * strength for step in steps if not isinstance(step, Tensor)]
-    # u minus its projection on [−λt, λt].
-    if len(tensors) == len(many):
-        upper = list(torch._foreach_mul(tensors, strength))
-        inside = list(torch._foreach_minimum(many, upper))
-        torch._foreach_neg_(upper)
-        torch._foreach_maximum_(inside, upper)
-    elif len(numbers) == len(many):
-        inside = list(torch._foreach_clamp_max(many, numbers))
-        torch._foreach_clamp_min_(inside, [-number for number in numbers])
-    else:
-        for block, step in zip(many, steps, strict=True):
-            soft_threshold_([block], [step], strength)
+    upper = [step * strength for step in steps]
+    limits = [cut for cut in upper if isinstance(cut, Tensor)]
+    if len(limits) == len(many):
+        # u minus its projection on [−λt, λt].
+        if many and many[0].device.type == "cpu":
+            inside = [torch.clamp(u, -cut, cut) for u, cut in zip(many, limits, strict=True)]
+        else:
+            inside = list(torch._foreach_minimum(many, limits))
+            torch._foreach_neg_(limits)
+            torch._foreach_maximum_(inside, limits)
+        torch._foreach_sub_(many, inside)
         return
-    torch._foreach_sub_(many, inside)
+    for u, limit in zip(many, upper, strict=True):
+        if isinstance(limit, Tensor):
+            u.sub_(torch.clamp(u, -limit, limit))
+        else:
+            u.sub_(u.clamp(-limit, limit))
 
 
 def shrink_(blocks: Sequence[Tensor], steps: Sequence[Tensor | float], strength: float) -> None:

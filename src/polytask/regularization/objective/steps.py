@@ -64,16 +64,22 @@ def multi_tensor_steps(
         states = [optimizer.state[parameters[index]] for index in members]
         key = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
         roots = list(torch._foreach_sqrt([state[key] for state in states]))
-        beta = float(group["betas"][1])
-        if states[0]["step"].device.type == "cpu":
+        beta, margin = float(group["betas"][1]), float(group["eps"]) / rate
+        if roots[0].device.type == "cpu":
+            # One pass per tensor: margin + root · scale.
+            for index, state in enumerate(states):
+                scale = 1 / (rate * (1 - beta ** float(state["step"])) ** 0.5)
+                offset = torch.tensor(margin, dtype=roots[index].dtype)
+                roots[index] = torch.add(offset, roots[index], alpha=scale)
+        elif states[0]["step"].device.type == "cpu":
             scales = [1 / (rate * (1 - beta ** float(state["step"])) ** 0.5) for state in states]
             torch._foreach_mul_(roots, scales)
+            torch._foreach_add_(roots, margin)
         else:
             # The counters stay on their device: no synchronisation.
-            counts = [state["step"] for state in states]
-            for root, count in zip(roots, counts, strict=True):
-                root.div_((1 - beta**count).sqrt_().mul_(rate))
-        torch._foreach_add_(roots, float(group["eps"]) / rate)
+            for root, state in zip(roots, states, strict=True):
+                root.div_((1 - beta ** state["step"]).sqrt_().mul_(rate))
+            torch._foreach_add_(roots, margin)
         torch._foreach_reciprocal_(roots)
         for index, root in zip(members, roots, strict=True):
             result[index] = root

@@ -41,25 +41,28 @@ def group_threshold_(
 
 
 def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float) -> None:
-    tiny = torch.finfo(block.dtype).tiny
-    factor = strength.unsqueeze(1) if isinstance(strength, Tensor) else strength
-    a = (step * factor).clamp_min_(tiny)
+    if isinstance(strength, Tensor):
+        a = (step * strength.unsqueeze(1)).clamp_min_(torch.finfo(block.dtype).tiny)
+    elif strength == 0:
+        return
+    else:
+        a = step * strength
     zero = linalg.vector_norm(block / a, dim=1, keepdim=True) <= 1
-    size = block.abs()
     # Two lower bounds of the root; with the second every ratio starts at 1 or below.
     root = linalg.vector_norm(block, dim=1, keepdim=True) - a.amax(dim=1, keepdim=True)
-    root = root.maximum((size - a).amax(dim=1, keepdim=True)).clamp_min_(0)
+    if not bool((zero | (root > 0)).all()):
+        root = root.maximum((block.abs() - a).amax(dim=1, keepdim=True))
+    root.clamp_min_(0)
     # Newton squares the error: the step after this accuracy is the last that can matter.
     accurate = 1 + torch.finfo(block.dtype).eps ** (2 / 3)
     shifted = a + root
     for _ in range(_ITERATIONS):
-        ratio = size / shifted
+        ratio = block / shifted
         norm = linalg.vector_norm(ratio, dim=1, keepdim=True)
         # (‖r‖ − 1) · ‖r‖² / Σ r²/(s + λt): the Newton step of 1/‖r‖.
         slope = ratio.square_().div_(shifted).sum(dim=1, keepdim=True)
-        rise = (norm - 1).mul_(norm.square()).div_(slope)
-        root = root + rise.masked_fill_(zero, 0.0)
-        shifted = a + root
+        root += (norm - 1).mul_(norm.square()).div_(slope).masked_fill_(zero, 0.0)
+        torch.add(a, root, out=shifted)
         if bool(norm.masked_fill_(zero, 0.0).amax() <= accurate):
             break
-    block.mul_(root.masked_fill(zero, 0.0) / shifted)
+    block.mul_(shifted.reciprocal_().mul_(root.masked_fill_(zero, 0.0)))
