@@ -11,16 +11,8 @@ from .judge import Judgement, judge, too_few
 from .predictions import Outputs, TaskOutputs, collect, constant_outputs
 from .regret import Regret, regret_matrix
 from .residuals import Residuals, measure_residuals
-from .run_report import (
-    SCHEMA_VERSION,
-    ColumnRow,
-    Comparison,
-    MetricRow,
-    RunReport,
-    SetRow,
-    TaskRow,
-    Together,
-)
+from .rows import ColumnRow, Comparison, MetricRow, SetRow, TaskRow, Together
+from .run_report import SCHEMA_VERSION, RunReport
 from .structure import (
     HeadSpectrum,
     LayerRow,

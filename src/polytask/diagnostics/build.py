@@ -21,10 +21,12 @@ from .judge import Judgement, judge
 from .predictions import Outputs
 from .regret import regret_matrix
 from .residuals import measure_residuals
-from .run_report import SCHEMA_VERSION, ColumnRow, RunReport, TaskRow
+from .rows import ColumnRow, TaskRow
+from .run_report import SCHEMA_VERSION, RunReport
 from .structure import Structure
 from .trunk_gradients import TrunkGradients
 from .uncertainty import spread_against_error
+from .verdict import verdicts
 
 
 def build_report(
@@ -52,6 +54,7 @@ def build_report(
     temperatures: Mapping[str, float] | None = None,
     spreads: Mapping[str, NDArray[np.float64]] | None = None,
     spread_source: str = "",
+    kept_epochs: Sequence[int] | None = None,
 ) -> RunReport:
     """Evaluates, compares, writes the headline, and puts everything in one value.
 
@@ -82,6 +85,7 @@ def build_report(
         temperatures: Task → divisor of the logits, for the calibration "after".
         spreads: Task → spread of the predictions on the judged rows, in the target's unit.
         spread_source: Where the spreads come from, in words.
+        kept_epochs: Per task the epoch whose weights predict it, where every task has its own.
     """
     require(bool(sets), "sets", "hold at least one set of rows", dict(sets))
     history, baselines = dict(history), baselines or {}
@@ -118,6 +122,7 @@ def build_report(
         environment=dict(environment or {}),
         judged_on=judged_on,
         together=together,
+        verdicts=verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs),
         data_card=data_card,
         gaps=_gaps([task.name for task in tasks], judged, history, last, seed),
         regret=regret_matrix(history),

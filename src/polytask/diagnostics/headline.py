@@ -6,7 +6,7 @@ from typing import Any
 
 from polytask.data.finding import Finding
 
-from .run_report import TaskRow, Together
+from .rows import TaskRow, Together
 
 NAMES = {
     "linear": "a linear model",

@@ -11,7 +11,7 @@ from polytask.tasks import BinaryTask, MulticlassTask, Task
 from .bootstrap import Differences, paired_bootstrap
 from .evaluate import TaskEvaluation, evaluate, hard
 from .predictions import Outputs, constant_outputs
-from .run_report import Comparison, MetricRow, SetRow, Together
+from .rows import Comparison, MetricRow, SetRow, Together
 
 MIN_LABELS = 30
 MIN_PER_CLASS = 10

@@ -58,6 +58,7 @@ def make_report(
     temperatures: Mapping[str, float] | None = None,
     spreads: Mapping[str, NDArray[np.float64]] | None = None,
     spread_source: str = "",
+    kept_epochs: Sequence[int] | None = None,
     earlier: RunReport | None = None,
 ) -> RunReport:
     """The report of a run whose model holds the kept weights.
@@ -80,6 +81,7 @@ def make_report(
         spreads: Task → spread of the predictions on the judged rows (all of the test rows, else
             of the validation rows), in the target's unit.
         spread_source: Where the spreads come from, in words.
+        kept_epochs: Per task the epoch whose weights predict it, where every task has its own.
         earlier: A report of the same weights: what it says of table, weights and techniques is
             taken over instead of being measured again.
     """
@@ -151,6 +153,7 @@ def make_report(
             for name, spread in (spreads or {}).items()
         },
         spread_source=spread_source,
+        kept_epochs=kept_epochs,
     )
 
 

@@ -105,6 +105,8 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
     cosine_names = gradients.tasks if gradients is not None and several else ()
     return {
         "set_names": SETS,
+        "verdicts": sections.verdict_rows(report),
+        "verdict_counts": sections.verdict_counts(report),
         "stopped": bool(report.history.get("stopped")),
         "penalties": _embedded(sections.penalty_figures(report)),
         "ends_plain": any(row.when == "end" and row.low is None for row in report.gaps),

@@ -1,5 +1,6 @@
 """What the later sections of a report show: rows of their tables, and their figures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from polytask.diagnostics import Calibration, RunReport, Uncertainty
 from . import charts, diagrams
 from .heat import HeatMap, shades
 from .tables import Cell
-from .words import MISSING, number, percent
+from .words import MISSING, VERDICTS, number, percent
 
 Figure = dict[str, Any]
 MAX_DRAWN = 6
@@ -23,6 +24,30 @@ SMALL = 12
 def figure(name: str, title: str, words: str, spec: charts.Spec) -> Figure:
     """A chart with its caption; `name` is its id in the page."""
     return {"id": name, "title": title, "words": words, "spec": spec}
+
+
+def verdict_rows(report: RunReport) -> list[list[Cell]]:
+    """One line per task: the verdict, the reason, and one thing to try."""
+    return [
+        [
+            Cell(row.task, row.task, "name"),
+            Cell(
+                f"{VERDICTS.get(row.word, '')} {row.word}",
+                row.word,
+                {"ok": "better", "too few rows": "muted"}.get(row.word, "worse"),
+                f"also {', '.join(row.also)}" if row.also else "",
+            ),
+            Cell(row.sentence, "", "words", row.trajectory),
+            Cell(row.action or MISSING, row.action, "action"),
+        ]
+        for row in report.verdicts[:MAX_ROWS]
+    ]
+
+
+def verdict_counts(report: RunReport) -> list[tuple[str, int]]:
+    """How many tasks got which verdict, the most frequent first."""
+    counts = Counter(row.word for row in report.verdicts)
+    return [(f"{VERDICTS.get(word, '')} {word}", count) for word, count in counts.most_common()]
 
 
 def penalty_figures(report: RunReport) -> list[Figure]:

@@ -10,6 +10,14 @@ MARKS = {
     "no clear difference": "○",
 }
 """Verdict → sign; the words above the table explain them, and the colour only repeats them."""
+VERDICTS = {
+    "ok": "✓",
+    "overfits": "✖",
+    "underfits": "▽",
+    "unstable": "≈",
+    "too few rows": "…",
+}
+"""Verdict about a task → sign."""
 BASELINES = {
     "linear": "a linear model",
     "single": "one network per task",

@@ -11,13 +11,13 @@ from polytask.tasks import Binary, Multiclass, Multilabel, Regression
 def test_rows_on_both_sides_are_found_exactly(make_table, encode):
     train, fresh = make_table(300, 0), make_table(100, 1)
     inputs = {key: value.clone() for key, value in fresh.batch.inputs.items()}
-    for key in inputs:
-        inputs[key][:7] = train.batch.inputs[key][10:17]
+    for key, value in inputs.items():
+        value[:7] = train.batch.inputs[key][10:17]
     inputs["numeric"][7] = train.batch.inputs["numeric"][20]
     inputs["categories"][7] = (train.batch.inputs["categories"][20] + 1) % 5  # one column differs
     values = {name: value.copy() for name, value in fresh.values.items()}
-    for name in values:
-        values[name][:3] = train.values[name][10:13]
+    for name, value in values.items():
+        value[:3] = train.values[name][10:13]
     valid = encode(train.tasks, values, inputs)
     card = describe_data({"train": train.batch, "valid": valid}, train.groups, parameters=600)
     assert card.rows == {"train": 300, "valid": 100}
