@@ -8,6 +8,7 @@ from .data_card import DataCard, TaskCard, describe_data
 from .evaluate import TaskEvaluation, evaluate, evaluate_task, gaps, hard
 from .gap import Gap, bootstrap_gaps, final_gaps
 from .judge import Judgement, judge, too_few
+from .permutation import PermutationTest, permutation_test
 from .predictions import Outputs, TaskOutputs, collect, constant_outputs
 from .regret import Regret, regret_matrix
 from .residuals import Residuals, measure_residuals
@@ -23,6 +24,7 @@ from .structure import (
 )
 from .trunk_gradients import TrunkGradients, measure_trunk_gradients
 from .uncertainty import SpreadBin, Uncertainty, spread_against_error
+from .verdict import Verdict, verdicts
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -40,6 +42,7 @@ __all__ = [
     "MetricRow",
     "Outputs",
     "PenaltyRow",
+    "PermutationTest",
     "Regret",
     "ReliabilityBin",
     "Residuals",
@@ -55,6 +58,7 @@ __all__ = [
     "Together",
     "TrunkGradients",
     "Uncertainty",
+    "Verdict",
     "bootstrap_gaps",
     "build_report",
     "calibrate",
@@ -72,7 +76,9 @@ __all__ = [
     "measure_structure",
     "measure_trunk_gradients",
     "paired_bootstrap",
+    "permutation_test",
     "regret_matrix",
     "spread_against_error",
     "too_few",
+    "verdicts",
 ]

@@ -18,6 +18,7 @@ from .evaluate import evaluate, gaps
 from .gap import Gap, bootstrap_gaps, final_gaps
 from .headline import write_headline
 from .judge import Judgement, judge
+from .permutation import PermutationTest
 from .predictions import Outputs
 from .regret import regret_matrix
 from .residuals import measure_residuals
@@ -55,6 +56,7 @@ def build_report(
     spreads: Mapping[str, NDArray[np.float64]] | None = None,
     spread_source: str = "",
     kept_epochs: Sequence[int] | None = None,
+    permutation: Sequence[PermutationTest] = (),
 ) -> RunReport:
     """Evaluates, compares, writes the headline, and puts everything in one value.
 
@@ -86,6 +88,7 @@ def build_report(
         spreads: Task → spread of the predictions on the judged rows, in the target's unit.
         spread_source: Where the spreads come from, in words.
         kept_epochs: Per task the epoch whose weights predict it, where every task has its own.
+        permutation: `permutation_test` of the tasks, where it was asked for.
     """
     require(bool(sets), "sets", "hold at least one set of rows", dict(sets))
     history, baselines = dict(history), baselines or {}
@@ -123,6 +126,7 @@ def build_report(
         judged_on=judged_on,
         together=together,
         verdicts=verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs),
+        permutation=tuple(permutation),
         data_card=data_card,
         gaps=_gaps([task.name for task in tasks], judged, history, last, seed),
         regret=regret_matrix(history),

@@ -12,6 +12,7 @@ from .calibration import Calibration
 from .data_card import DataCard
 from .decode import decode
 from .gap import Gap
+from .permutation import PermutationTest
 from .regret import Regret
 from .residuals import Residuals
 from .rows import ColumnRow, TaskRow, Together
@@ -51,6 +52,7 @@ class RunReport:
     together: tuple[Together, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     """What can be said about the kept weights of each task; none without validation rows."""
+    permutation: tuple[PermutationTest, ...] = ()
     data_card: DataCard | None = None
     gaps: tuple[Gap, ...] = ()
     """With intervals over rows; `TaskRow.gap` is the plain number."""

@@ -27,6 +27,7 @@ from polytask.diagnostics import (
     measure_structure,
     measure_trunk_gradients,
 )
+from polytask.diagnostics.permutation import PermutationTest
 from polytask.optim import ParameterInfo, describe_groups
 from polytask.regularization.objective import PenaltySummary, Zeros
 from polytask.sharing import AdaptedModel, MultiTaskModel, infer_roles
@@ -59,6 +60,7 @@ def make_report(
     spreads: Mapping[str, NDArray[np.float64]] | None = None,
     spread_source: str = "",
     kept_epochs: Sequence[int] | None = None,
+    permutation: Sequence[PermutationTest] = (),
     earlier: RunReport | None = None,
 ) -> RunReport:
     """The report of a run whose model holds the kept weights.
@@ -82,6 +84,7 @@ def make_report(
             of the validation rows), in the target's unit.
         spread_source: Where the spreads come from, in words.
         kept_epochs: Per task the epoch whose weights predict it, where every task has its own.
+        permutation: `permutation_test` of the tasks, where it was asked for.
         earlier: A report of the same weights: what it says of table, weights and techniques is
             taken over instead of being measured again.
     """
@@ -154,6 +157,7 @@ def make_report(
         },
         spread_source=spread_source,
         kept_epochs=kept_epochs,
+        permutation=permutation or (earlier.permutation if earlier else ()),
     )
 
 

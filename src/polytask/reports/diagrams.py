@@ -7,6 +7,7 @@ from polytask.diagnostics import (
     Calibration,
     Gap,
     HeadSpectrum,
+    PermutationTest,
     ReliabilityBin,
     Residuals,
     Uncertainty,
@@ -146,6 +147,35 @@ def predicted_against_true(found: Residuals) -> Spec:
             _diagonal(low, high, scale, scale, axis=axis), dots.encode(x, y, tooltip=tooltip)
         ),
         height=190,
+    )
+
+
+def shuffles(tests: Sequence[PermutationTest], names: Sequence[str]) -> Spec | None:
+    """Losses with shuffled labels and with the true ones, in units of the mean shuffled loss."""
+    import altair as alt
+
+    chosen = [test for test in tests if test.task in set(names) and test.shuffled]
+    points, true = [], []
+    for test in chosen:
+        unit = sum(test.shuffled) / len(test.shuffled) or 1.0
+        drawn = sorted(test.shuffled)[:: -(-len(test.shuffled) // MAX_VALUES)]
+        points += [{"task": test.task, "loss": short(loss / unit)} for loss in drawn]
+        words = f"p = {test.p_value:.3g}"
+        true.append({"task": test.task, "loss": short(test.score / unit), "p": words})
+    if not points:
+        return None
+    title = "validation loss, mean with shuffled labels = 1"
+    scale = alt.Scale(zero=False, padding=12)
+    x = alt.X("loss:Q", title=title, scale=scale, axis=alt.Axis(grid=True, tickCount=5))
+    strips = alt.Chart(alt.InlineData(values=points)).encode(x, tasks_axis())
+    dots = alt.Chart(alt.InlineData(values=true)).encode(x, tasks_axis())
+    tooltip = [alt.Tooltip("task:N"), alt.Tooltip("p:N", title="test")]
+    return finished(
+        alt.layer(
+            strips.mark_tick(color=MUTED, thickness=1, size=12, opacity=0.7),
+            dots.mark_point(color=VALID, filled=True, size=70, opacity=1).encode(tooltip=tooltip),
+        ),
+        height=ROW_HEIGHT * len(chosen),
     )
 
 

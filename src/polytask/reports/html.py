@@ -125,6 +125,8 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
                 for q, _ in (report.residuals[0].quantiles if report.residuals else ())
             ),
         ],
+        "shuffles": _embedded(sections.permutation_figures(report, names)),
+        "permutation": sections.permutation_rows(report),
         "spreads": _embedded(sections.spread_figures(report, names)),
         "spread_rows": sections.spread_rows(report),
         "cosines": sections.cosine_rows(report),

@@ -242,6 +242,27 @@ def residual_rows(report: RunReport) -> list[list[Cell]]:
     ]
 
 
+def permutation_figures(report: RunReport, names: Sequence[str]) -> list[Figure]:
+    """Losses with shuffled and with true labels of the chosen tasks."""
+    spec = diagrams.shuffles(report.permutation, names)
+    words = "│ shuffled labels, ● true labels"
+    return [] if spec is None else [figure("permutation-chart", "Shuffled labels", words, spec)]
+
+
+def permutation_rows(report: RunReport) -> list[list[Cell]]:
+    """The p value of every task, and how much of shuffled labels the model memorises."""
+    return [
+        [
+            Cell(test.task, test.task, "name", test.model),
+            _number(test.score),
+            Cell(f"{test.refits:,}", str(test.refits), "number"),
+            Cell(number(test.p_value, 3), f"{test.p_value:.6g}", "number"),
+            _share(test.memorised),
+        ]
+        for test in report.permutation[:MAX_ROWS]
+    ]
+
+
 def spread_figures(report: RunReport, names: Sequence[str]) -> list[Figure]:
     """Spread against error of the chosen tasks."""
     chosen = [found for found in report.uncertainty if found.name in set(names)]
