@@ -67,9 +67,9 @@ def multi_tensor_steps(
         beta, margin = float(group["betas"][1]), float(group["eps"]) / rate
         if roots[0].device.type == "cpu":
             # One pass per tensor: margin + root · scale.
+            offset = torch.tensor(margin, dtype=torch.float64)
             for index, state in enumerate(states):
                 scale = 1 / (rate * (1 - beta ** float(state["step"])) ** 0.5)
-                offset = torch.tensor(margin, dtype=roots[index].dtype)
                 roots[index] = torch.add(offset, roots[index], alpha=scale)
         elif states[0]["step"].device.type == "cpu":
             scales = [1 / (rate * (1 - beta ** float(state["step"])) ** 0.5) for state in states]

@@ -47,12 +47,18 @@ def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float) -> None:
         return
     else:
         a = step * strength
-    zero = linalg.vector_norm(block / a, dim=1, keepdim=True) <= 1
-    # Two lower bounds of the root; with the second every ratio starts at 1 or below.
-    root = linalg.vector_norm(block, dim=1, keepdim=True) - a.amax(dim=1, keepdim=True)
-    if not bool((zero | (root > 0)).all()):
-        root = root.maximum((block.abs() - a).amax(dim=1, keepdim=True))
-    root.clamp_min_(0)
+    size = linalg.vector_norm(block, dim=1, keepdim=True)
+    # Lower bounds of the root: ‖u‖ less the largest, and less the weighted mean, of λt.
+    root = size - a.amax(dim=1, keepdim=True)
+    some_zero = not bool((root > 0).all())
+    if some_zero:
+        zero = linalg.vector_norm(block / a, dim=1, keepdim=True) <= 1
+        # From this bound every ratio starts at 1 or below, so that no square overflows.
+        root = root.maximum((block.abs() - a).amax(dim=1, keepdim=True)).clamp_min_(0)
+    else:
+        # No group is zero, because ‖u/(λt)‖ is at least ‖u‖ / max λt.
+        mean = (block / size).square_().mul_(a).sum(dim=1, keepdim=True)
+        root = root.maximum(size - mean)
     # Newton squares the error: the step after this accuracy is the last that can matter.
     accurate = 1 + torch.finfo(block.dtype).eps ** (2 / 3)
     shifted = a + root
@@ -61,8 +67,14 @@ def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float) -> None:
         norm = linalg.vector_norm(ratio, dim=1, keepdim=True)
         # (‖r‖ − 1) · ‖r‖² / Σ r²/(s + λt): the Newton step of 1/‖r‖.
         slope = ratio.square_().div_(shifted).sum(dim=1, keepdim=True)
-        root += (norm - 1).mul_(norm.square()).div_(slope).masked_fill_(zero, 0.0)
+        rise = (norm - 1).mul_(norm.square()).div_(slope)
+        if some_zero:
+            rise.masked_fill_(zero, 0.0)
+            norm.masked_fill_(zero, 0.0)
+        root += rise
         torch.add(a, root, out=shifted)
-        if bool(norm.masked_fill_(zero, 0.0).amax() <= accurate):
+        if bool(norm.amax() <= accurate):
             break
-    block.mul_(shifted.reciprocal_().mul_(root.masked_fill_(zero, 0.0)))
+    if some_zero:
+        root.masked_fill_(zero, 0.0)
+    block.mul_(torch.div(root, shifted, out=shifted))
