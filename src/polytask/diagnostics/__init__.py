@@ -1,5 +1,6 @@
 """Computes what reports show; reads, never writes."""
 
+from .advice import Advice, advise
 from .baselines import LinearBaseline, linear_baseline
 from .bootstrap import Differences, Intervals, paired_bootstrap
 from .build import build_report
@@ -28,6 +29,7 @@ from .verdict import Verdict, verdicts
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Advice",
     "Calibration",
     "ColumnRow",
     "Comparison",
@@ -59,6 +61,7 @@ __all__ = [
     "TrunkGradients",
     "Uncertainty",
     "Verdict",
+    "advise",
     "bootstrap_gaps",
     "build_report",
     "calibrate",

@@ -11,6 +11,7 @@ from polytask._checks import require
 from polytask.data.finding import Finding
 from polytask.tasks.base import Task
 
+from .advice import Advice, advise
 from .baselines import LinearBaseline
 from .calibration import calibrate
 from .data_card import DataCard
@@ -27,7 +28,7 @@ from .run_report import SCHEMA_VERSION, RunReport
 from .structure import Structure
 from .trunk_gradients import TrunkGradients
 from .uncertainty import spread_against_error
-from .verdict import verdicts
+from .verdict import Verdict, verdicts
 
 
 def build_report(
@@ -110,6 +111,7 @@ def build_report(
     headline = write_headline(
         rows, together, judged_on, sets[judged_on].num_rows, history, findings
     )
+    found = verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs)
     return RunReport(
         schema_version=SCHEMA_VERSION,
         title=title,
@@ -125,7 +127,8 @@ def build_report(
         environment=dict(environment or {}),
         judged_on=judged_on,
         together=together,
-        verdicts=verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs),
+        verdicts=found,
+        advice=_advice(found, rows, settings or {}, findings, judged_on, data_card),
         permutation=tuple(permutation),
         data_card=data_card,
         gaps=_gaps([task.name for task in tasks], judged, history, last, seed),
@@ -139,6 +142,25 @@ def build_report(
         uncertainty=spread_against_error(
             sets[judged_on], spreads or {}, rows=judged_on, source=spread_source, seed=seed
         ),
+    )
+
+
+def _advice(
+    found: Sequence[Verdict],
+    tasks: Sequence[TaskRow],
+    settings: Mapping[str, Any],
+    findings: Sequence[Finding],
+    judged_on: str,
+    card: DataCard | None,
+) -> tuple[Advice, ...]:
+    judged = {task.name: row for task in tasks if (row := task.on(judged_on)) is not None}
+    return advise(
+        found,
+        settings=settings,
+        findings=findings,
+        labels=[task.labels_train for task in tasks],
+        rows=None if card is None else card.rows["train"],
+        against_single={name: row.verdict("single") for name, row in judged.items()},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from polytask.data.finding import Finding
 from polytask.errors import CorruptFile
 
+from .advice import Advice
 from .calibration import Calibration
 from .data_card import DataCard
 from .decode import decode
@@ -52,6 +53,8 @@ class RunReport:
     together: tuple[Together, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     """What can be said about the kept weights of each task; none without validation rows."""
+    advice: tuple[Advice, ...] = ()
+    """What to try next, the most urgent first."""
     permutation: tuple[PermutationTest, ...] = ()
     data_card: DataCard | None = None
     gaps: tuple[Gap, ...] = ()
