@@ -45,7 +45,8 @@ def shrink_(blocks: Sequence[Tensor], steps: Sequence[Tensor | float], strength:
         strength: λ, at least 0.
     """
     for block, step in zip(blocks, steps, strict=True):
-        block.div_(1 + step * strength)
+        scaled = step * strength
+        block.div_(scaled.add_(1) if isinstance(scaled, Tensor) else 1 + scaled)
 
 
 def total(values: Sequence[Tensor]) -> Tensor:

@@ -51,12 +51,12 @@ def test_gradient_penalties_join_the_objective_with_any_optimizer():
     penalty = Spread(2.0)
     bound = penalise(nets, [penalty], RMSprop(nets.parameters()), tasks=["a", "b"])
     assert penalty.named == [("a", "b")]
-    assert float(bound.objective()) == 0.0
+    assert bound.objective().item() == 0.0
     with torch.no_grad():
         nets["b"].weight.add_(1.0)
     objective = bound.objective()
     objective.backward()
-    assert float(objective) == pytest.approx(3.0) == pytest.approx(bound.values()["spread"])
+    assert objective.item() == pytest.approx(3.0) == pytest.approx(bound.values()["spread"])
     assert torch.allclose(nets["b"].weight.grad, torch.full((1, 3), 2.0))
     before = nets["b"].weight.clone()
     bound.prox_()
