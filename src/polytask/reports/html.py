@@ -11,7 +11,8 @@ from polytask._files.atomic import write_text
 from polytask.data.finding import Finding
 from polytask.diagnostics import RunReport
 
-from . import charts, sections
+from . import charts, predictions, sections, weights
+from .cells import Figure, figure
 from .choice import choose_tasks
 from .tables import all_metrics, column_rows, result_rows, used_baselines
 from .words import BASELINES, SETS, flat, number, percent
@@ -101,7 +102,7 @@ def _context(report: RunReport) -> dict[str, Any]:
 def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
     """What the sections after the comparison show."""
     card, gradients = report.data_card, report.trunk_gradients
-    several = gradients is not None and len(gradients.tasks) <= sections.SMALL
+    several = gradients is not None and len(gradients.tasks) <= weights.SMALL
     cosine_names = gradients.tasks if gradients is not None and several else ()
     return {
         "set_names": SETS,
@@ -112,10 +113,10 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
         "ends_plain": any(row.when == "end" and row.low is None for row in report.gaps),
         "regret": sections.regret_map(report),
         "full_regret": f"{sections.FULL_REGRET:.0%}".replace("%", "\N{NO-BREAK SPACE}%"),
-        "calibration": _embedded(sections.calibration_figures(report, names)),
-        "calibration_rows": sections.calibration_rows(report),
-        "residuals": _embedded(sections.residual_figures(report, names)),
-        "residual_rows": sections.residual_rows(report),
+        "calibration": _embedded(predictions.calibration_figures(report, names)),
+        "calibration_rows": predictions.calibration_rows(report),
+        "residuals": _embedded(predictions.residual_figures(report, names)),
+        "residual_rows": predictions.residual_rows(report),
         "residual_heads": [
             ("Task", False),
             ("Labels", True),
@@ -125,21 +126,21 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
                 for q, _ in (report.residuals[0].quantiles if report.residuals else ())
             ),
         ],
-        "shuffles": _embedded(sections.permutation_figures(report, names)),
-        "permutation": sections.permutation_rows(report),
-        "spreads": _embedded(sections.spread_figures(report, names)),
-        "spread_rows": sections.spread_rows(report),
-        "cosines": sections.cosine_rows(report),
+        "shuffles": _embedded(predictions.permutation_figures(report, names)),
+        "permutation": predictions.permutation_rows(report),
+        "spreads": _embedded(predictions.spread_figures(report, names)),
+        "spread_rows": predictions.spread_rows(report),
+        "cosines": weights.cosine_rows(report),
         "cosine_heads": [
             ("Task", False),
             ("Norm", True),
             *((name, True) for name in cosine_names),
         ],
-        "cosine_map": sections.cosine_map(report),
-        "penalty_rows": sections.penalty_rows(report),
-        "spectra": _embedded(sections.spectrum_figures(report)),
-        "features": sections.feature_rows(report),
-        "layers": sections.layer_rows(report),
+        "cosine_map": weights.cosine_map(report),
+        "penalty_rows": weights.penalty_rows(report),
+        "spectra": _embedded(weights.spectrum_figures(report)),
+        "features": weights.feature_rows(report),
+        "layers": weights.layer_rows(report),
         "card": sections.card_rows(report),
         "card_heads": [
             ("Task", False),
@@ -156,11 +157,11 @@ def _severity(finding: Finding) -> int:
     return order.index(finding.severity) if finding.severity in order else len(order)
 
 
-def _embedded(figures: Sequence[sections.Figure]) -> list[sections.Figure]:
-    return [{**figure, "spec": as_script_data(figure["spec"])} for figure in figures]
+def _embedded(figures: Sequence[Figure]) -> list[Figure]:
+    return [{**found, "spec": as_script_data(found["spec"])} for found in figures]
 
 
-def _curves(report: RunReport, chosen: Sequence[int]) -> list[sections.Figure]:
+def _curves(report: RunReport, chosen: Sequence[int]) -> list[Figure]:
     kept = report.history.get("best_epoch", 0)
     figures = []
     for index in chosen:
@@ -168,30 +169,24 @@ def _curves(report: RunReport, chosen: Sequence[int]) -> list[sections.Figure]:
         if spec is not None:
             task = report.tasks[index]
             words = f"kept epoch {kept}, own best {task.best_epoch}"
-            figures.append(sections.figure(f"curve-{index}", task.name, words, spec))
+            figures.append(figure(f"curve-{index}", task.name, words, spec))
     return figures
 
 
-def _comparisons(
-    report: RunReport, chosen: Sequence[int], compared: Sequence[str]
-) -> list[sections.Figure]:
+def _comparisons(report: RunReport, chosen: Sequence[int], compared: Sequence[str]) -> list[Figure]:
     figures = []
     for key in compared:
         spec = charts.comparison(report, chosen, key)
         if spec is not None:
             title = f"Against {BASELINES[key]}"
-            figures.append(sections.figure(f"comparison-{key}", title, "", spec))
+            figures.append(figure(f"comparison-{key}", title, "", spec))
     return figures
 
 
-def _gaps(report: RunReport, chosen: Sequence[int], names: Sequence[str]) -> list[sections.Figure]:
+def _gaps(report: RunReport, chosen: Sequence[int], names: Sequence[str]) -> list[Figure]:
     spec = charts.gap(report, chosen)
     title = "Training and validation loss"
-    losses = (
-        []
-        if spec is None
-        else [sections.figure("gap-chart", title, "○ training, ● validation", spec)]
-    )
+    losses = [] if spec is None else [figure("gap-chart", title, "○ training, ● validation", spec)]
     return losses + sections.gap_figures(report, names)
 
 

@@ -1,31 +1,14 @@
 """The rows of the report's tables: values to sort by and texts to show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from polytask.diagnostics import ColumnRow, MetricRow, RunReport, SetRow, TaskRow
 
+from .cells import Cell
 from .words import MARKS, MISSING, SETS, number, percent
 
 MAX_METRIC_ROWS = 600
 MAX_COLUMNS = 300
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell.
-
-    Args:
-        text: What is shown.
-        value: What the table is sorted by; empty text: last.
-        style: Class of the cell: ``number``, ``better``, ``few`` …, or empty.
-        detail: A second, smaller line.
-    """
-
-    text: str
-    value: str
-    style: str = ""
-    detail: str = ""
 
 
 def used_baselines(report: RunReport) -> list[str]:
