@@ -9,14 +9,33 @@ import pytest
 from polytask.data.finding import Finding
 from polytask.diagnostics import (
     SCHEMA_VERSION,
+    Advice,
+    Calibration,
     ColumnRow,
     Comparison,
+    DataCard,
+    Gap,
+    HeadSpectrum,
+    LayerRow,
     MetricRow,
+    PenaltyRow,
+    PermutationTest,
+    ReliabilityBin,
+    Residuals,
     RunReport,
+    SelectedFeature,
     SetRow,
+    SpreadBin,
+    Structure,
+    TaskCard,
     TaskRow,
     Together,
+    TrunkGradients,
+    Uncertainty,
+    Verdict,
+    regret_matrix,
 )
+from polytask.diagnostics.verdict import VerdictNumbers
 
 EVIL = '<script>alert("x")</script>'
 
@@ -28,8 +47,13 @@ def fake_report(
     loses: bool = False,
     title: str = "diabetes.csv",
     seed: int = 0,
+    full: bool = True,
 ) -> RunReport:
-    """A finished report; with `loses`, a linear model is better on most tasks."""
+    """A finished report.
+
+    With `loses`, a linear model is better on most tasks; without `full`, it has only what the
+    first version of reports had.
+    """
     rng = random.Random(seed)
     names = names or ["progression", "blood_pressure", "glucose", "sex"]
     tasks, best_epochs, valid_floor = [], [], []
@@ -84,6 +108,9 @@ def fake_report(
             )
         )
     gain = sum(advantage.values()) / len(advantage)
+    run = history(
+        names, epochs, best_epochs, sum(best_epochs) // len(best_epochs), valid_floor, rng
+    )
     kept = sum(best_epochs) // len(best_epochs)
     words = (
         ("A linear model is better than this model on 3 of 4 tasks (progression, glucose, sex).",)
@@ -125,7 +152,7 @@ def fake_report(
                 "Type --ignore count.",
             ),
         ),
-        history=history(names, epochs, best_epochs, kept, valid_floor, rng),
+        history=run,
         split={
             "method": "random, stratified over all targets",
             "promise": "every label with two rows or more occurs on both sides",
@@ -151,7 +178,150 @@ def fake_report(
             Together("valid", "tasks", Comparison("linear", gain, gain - 0.03, gain + 0.03)),
             Together("valid", "tasks", Comparison("mean", 0.35, 0.29, 0.41)),
         ),
+        **(later_parts(names, run, rng) if full else {}),
     )
+
+
+def later_parts(names: list[str], run: dict, rng: random.Random) -> dict:
+    """Every part of a report that was added after the first version."""
+    words = ("overfits", "ok", "too few rows", "underfits", "unstable")
+    few = names[:40]
+    return {
+        "verdicts": tuple(
+            Verdict(
+                name,
+                words[i % 5],
+                f"Because of number {i}.",
+                ("unstable",) if i % 5 == 0 else (),
+                "flat after epoch 9",
+                VerdictNumbers(71, 9, 8, 20, 0.5, 0.45, 0.6, 0.02),
+                "Defend more." if i % 5 == 0 else "",
+            )
+            for i, name in enumerate(names)
+        ),
+        "advice": tuple(
+            Advice(f"Try number {i}.", "Loss down.", f"--set a={i}" if i else "", (names[0],))
+            for i in range(5)
+        ),
+        "permutation": tuple(
+            PermutationTest(
+                name,
+                0.5,
+                tuple(rng.gauss(1, 0.05) for _ in range(100)),
+                0.0099,
+                100,
+                "ridge regression",
+                0.12,
+            )
+            for name in names
+        ),
+        "data_card": DataCard(
+            {"train": 354, "valid": 88},
+            67_000,
+            {"valid": 3},
+            {"valid": 2},
+            tuple(
+                TaskCard(
+                    name,
+                    {"train": 283, "valid": 71},
+                    237.0,
+                    0.4 if i == 1 else 0.02,
+                    "standardised mean difference",
+                    i == 1,
+                )
+                for i, name in enumerate(names)
+            ),
+        ),
+        "gaps": tuple(
+            Gap(name, when, 0.18, *((0.1, 0.25) if when == "kept" else (None, None)))
+            for name in names
+            for when in ("kept", "end")
+        ),
+        "regret": regret_matrix(run),
+        "structure": Structure(
+            tuple(
+                LayerRow(
+                    f"backbone.layers.{i}.weight",
+                    "backbone",
+                    "weight",
+                    (64, 12),
+                    3.5,
+                    0.1,
+                    1e-3,
+                    3e-7,
+                    2.3e6,
+                    120,
+                    2,
+                    1,
+                    64,
+                    12,
+                    ("group lasso",),
+                )
+                for i in range(3)
+            ),
+            (HeadSpectrum(tuple(names), (len(names), 64), (3.0, 1.0, 0.1), 3, 2.1),),
+            (SelectedFeature("age", 1.5), SelectedFeature("city=Ulm", 0.0)),
+            (
+                PenaltyRow(
+                    "group lasso", "group lasso of strength 0.01", "prox", 3, 120, 768, 2, 64
+                ),
+                PenaltyRow("ridge", "ridge of strength 0.1", "gradient", 1),
+            ),
+        ),
+        "trunk_gradients": TrunkGradients(
+            tuple(few),
+            354,
+            67_000,
+            tuple(0.1 + i for i in range(len(few))),
+            tuple(
+                tuple(1.0 if i == j else ((i + j) % 5 - 2) / 4 for j in range(len(few)))
+                for i in range(len(few))
+            ),
+        ),
+        "calibration": tuple(
+            Calibration(
+                name,
+                "valid",
+                71,
+                "positive class",
+                tuple(
+                    ReliabilityBin(b / 7, (b + rng.random() - 0.5) / 7, 1 / 6) for b in range(1, 7)
+                ),
+                0.06,
+                0.01,
+                0.1,
+                0.05,
+                1.3,
+                0.04,
+                (ReliabilityBin(0.5, 0.5, 1.0),),
+            )
+            for name in names[3::4]
+        ),
+        "residuals": tuple(
+            Residuals(
+                name,
+                "valid",
+                71,
+                tuple((rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(40)),
+                ((0.05, -2.0), (0.5, 0.0), (0.95, 2.0)),
+                0.1,
+            )
+            for name in names[:3]
+        ),
+        "uncertainty": (
+            Uncertainty(
+                names[0],
+                "valid",
+                71,
+                "16 members",
+                (SpreadBin(1.0, 2.0, 0.5), SpreadBin(2.0, 3.0, 0.5)),
+                0.4,
+                0.2,
+                0.6,
+                0.3,
+            ),
+        ),
+    }
 
 
 def metrics(binary: bool, model: float, mean: float, linear: float) -> tuple[MetricRow, ...]:
@@ -198,6 +368,7 @@ def history(
                 "learning_rate": 1e-3,
                 "skipped": 0,
                 "seconds": 0.05,
+                "penalties": {"group lasso": 1 / epoch},
             }
         )
     return {

@@ -221,7 +221,7 @@ def test_texts_of_the_user_are_never_markup(make_report, values, evil, template)
 
 
 def test_a_run_without_validation_rows_is_rendered_too(make_report):
-    report = make_report()
+    report = make_report(full=False)
     alone = replace(
         report,
         judged_on="train",
@@ -277,3 +277,99 @@ def test_same_report_same_file(make_report, tmp_path):
     write_html(make_report(), tmp_path / "a.html")
     write_html(make_report(), tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_verdicts_follow_the_headline_and_come_before_everything_else(four):
+    places = [four.ids.index(name) for name in ("headline", "verdicts", "next", "results")]
+    assert places == sorted(places)
+    assert "✖ overfits" in four.text
+    assert "Because of number 0." in four.text
+    assert "polytask fit … --set a=1" in four.text
+    assert four.rows["verdicts-table"] == 1 + 4
+
+
+def test_many_verdicts_are_counted_and_folded(large):
+    _, page = large
+    words = re.sub(r"\s+", " ", page.text)
+    assert "28 ✖ overfits" in words
+    assert page.rows["verdicts-table"] == 1 + 139
+
+
+def test_every_part_has_its_place(four):
+    for name in ("regret", "predictions", "weights"):
+        assert name in four.ids
+    drawn = set(four.specs)
+    assert {"gap-intervals", "penalty-0", "permutation-chart", "spectrum-0"} <= drawn
+    assert {"reliability-0", "residuals-0", "spread-0"} <= drawn
+    for table in (
+        "card",
+        "calibration",
+        "residuals",
+        "permutation",
+        "spread",
+        "gradients",
+        "zeros",
+        "features",
+        "layers",
+    ):
+        assert four.rows[f"{table}-table"] > 1
+    assert "3 of the validation rows have exactly the inputs of a training row" in four.text
+    assert "▲ 0.400" in four.text
+    assert "1 of 2 inputs are used" in four.text
+    assert "120 of 768" in four.text
+
+
+def test_regret_is_drawn_for_every_task(large, school):
+    text, _ = large
+    heat = text.split('id="regret"')[1].split("</section>")[0]
+    assert heat.count("<li title=") == 1 + 139
+    assert 'viewBox="0 0 ' in heat
+    assert heat.count('class="mark"') == 139
+    assert heat.count('class="line"') == 1
+    assert len(heat) < 200_000
+    assert "with the loss B of predicting the training average" in heat
+
+
+def test_cosines_are_numbers_for_few_tasks_and_colours_for_many(four, large):
+    text, page = large
+    weights = text.split('id="weights"')[1].split("</section>")[0]
+    assert 'class="heat' in weights
+    assert 'class="warm"' in weights
+    assert "the first 40 of 139 tasks" in re.sub(r"\s+", " ", page.text)
+    assert "−0.50" in four.text
+
+
+def test_a_report_of_the_first_version_is_rendered(make_report):
+    page = Page(render_html(make_report(full=False)))
+    assert "next" not in page.ids
+    assert page.text.count("Not measured") >= 2
+    assert "Undefined" not in page.text
+
+
+def test_new_texts_of_the_user_are_never_markup(make_report, evil):
+    report = make_report()
+    poison = replace(
+        report,
+        verdicts=tuple(
+            replace(row, sentence=evil, action=evil, trajectory=evil, word=evil)
+            for row in report.verdicts
+        ),
+        advice=tuple(
+            replace(row, words=evil, direction=evil, command=evil) for row in report.advice
+        ),
+        structure=replace(
+            report.structure,
+            layers=tuple(replace(row, name=evil) for row in report.structure.layers),
+            features=tuple(replace(row, name=evil) for row in report.structure.features),
+            penalties=tuple(
+                replace(row, name=evil, words=evil) for row in report.structure.penalties
+            ),
+        ),
+        regret=replace(report.regret, tasks=(evil,) * 4),
+        trunk_gradients=replace(report.trunk_gradients, tasks=(evil,) * 4),
+        uncertainty=tuple(replace(row, source=evil) for row in report.uncertainty),
+    )
+    plain, page = Page(render_html(report)), Page(render_html(poison))
+    assert len(page.scripts) == len(plain.scripts)
+    assert not any("alert" in text and "data-chart" not in a for a, text in page.scripts)
+    assert evil in page.text
