@@ -1,7 +1,7 @@
 """Parameter roles, optimizer groups, schedules, and the optimizer's proximal metric."""
 
 from .binding import check_binding
-from .groups import GroupSummary, apply_rate, describe_groups, undecayed
+from .groups import GroupSummary, apply_decay, apply_rate, describe_groups, undecayed
 from .kinds import DeclaresKinds, parameter_kinds
 from .metric import proximal_steps
 from .plateau import Plateau
@@ -31,6 +31,7 @@ __all__ = [
     "Role",
     "Schedule",
     "Selector",
+    "apply_decay",
     "apply_rate",
     "check_binding",
     "constant",

@@ -109,3 +109,24 @@ def apply_rate(optimizer: Optimizer, factor: float) -> None:
         else:
             group.setdefault("initial_lr", rate)
             group["lr"] = group["initial_lr"] * factor
+
+
+def apply_decay(optimizer: Optimizer, factor: float) -> None:
+    """Sets the weight decay of every group to its initial decay times `factor`.
+
+    Args:
+        optimizer: Any torch optimizer.
+        factor: Value of the schedule, at least 0.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> optimizer = AdamW([nn.Parameter(torch.zeros(1))], weight_decay=0.5)
+        >>> apply_decay(optimizer, 0.1); apply_decay(optimizer, 0.1)
+        >>> optimizer.param_groups[0]["weight_decay"]
+        0.05
+    """
+    for group in optimizer.param_groups:
+        if "weight_decay" in group:
+            group.setdefault("initial_weight_decay", group["weight_decay"])
+            group["weight_decay"] = group["initial_weight_decay"] * factor

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask._checks import at_least, require
+from polytask.errors import Unsupported
 from polytask.metrics.base import Metric
 
 
@@ -91,6 +92,29 @@ class Task(ABC):
 
         Leading axes are free: K equal tasks run as one ``[rows, tasks, outputs]`` call.
         """
+
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """How far a raw output is from a teacher's, unreduced; 0 where they are equal.
+
+        Leading axes are free, as in `loss`; no gradient reaches the teacher.
+
+        Args:
+            output: The student's.
+            teacher: The teacher's.
+            temperature: Divides the logits of classes; the loss is multiplied by its square.
+
+        Raises:
+            Unsupported: For a kind of task that does not say how to follow a teacher.
+        """
+        raise Unsupported(
+            f"Task {self.name!r} of the kind {self.spec.kind!r} cannot follow a teacher: its class "
+            "has no `distillation_loss`."
+        )
 
     @abstractmethod
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:

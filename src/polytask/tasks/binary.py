@@ -27,6 +27,7 @@ from .classes import (
     find_classes,
     label_array,
     mean_logits,
+    soft_binary,
 )
 from .values import weights_of_labels
 
@@ -142,6 +143,15 @@ class BinaryTask(Task):
             return loss
         negative, positive = self.class_weights
         return loss * (negative + (positive - negative) * target)
+
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """τ² times the divergence of the softened probabilities from the teacher's."""
+        return soft_binary(output, teacher, temperature).squeeze(-1)
 
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The more probable class, and the probability of the positive one."""

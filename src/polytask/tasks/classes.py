@@ -126,6 +126,35 @@ def balanced_weights(counts: Sequence[float]) -> tuple[float, ...]:
     return tuple(total / (present * count) if count > 0 else 1.0 for count in counts)
 
 
+def soft_binary(
+    logits: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"], temperature: float
+) -> Float[Tensor, "*shape"]:
+    r"""How far two-class probabilities are from a teacher's: :math:`\tau^2 KL(q \| p)`.
+
+    With p and q the probabilities of the logits and the teacher's logits divided by τ. The factor
+    keeps the size of the gradients, which softening divides by τ².
+
+    Args:
+        logits: The student's.
+        teacher: The teacher's; broadcast.
+        temperature: τ.
+
+    Example:
+        >>> soft_binary(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 0.0]), 1.0)
+        tensor([0.0000, 0.4338])
+
+    Reference:
+        Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, section 2.
+        https://arxiv.org/abs/1503.02531
+    """
+    own = full_precision(logits) / temperature
+    wanted = (full_precision(teacher) / temperature).broadcast_to(own.shape)
+    chance = torch.sigmoid(wanted)
+    cross = functional.binary_cross_entropy_with_logits(own, chance, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(wanted, chance, reduction="none")
+    return temperature**2 * (cross - entropy)
+
+
 def mean_logits(logits: Float[Tensor, "members *shape"]) -> Float[Tensor, "*shape"]:
     r"""Logit of the mean of probabilities, from their logits, without leaving the log domain.
 

@@ -108,6 +108,17 @@ class CountTask(Task):
         exact, count = log_rate.double(), target.double()
         return (exact.exp() - count * exact + torch.lgamma(count + 1)).to(log_rate.dtype)
 
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """Half the Poisson deviance of the rate from the teacher's."""
+        own, wanted = full_precision(output).squeeze(-1), full_precision(teacher).squeeze(-1)
+        rate = wanted.exp()
+        return own.exp() - rate + rate * (wanted - own)
+
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The expected count."""
         return {"": output.detach().squeeze(-1).double().exp().cpu().numpy()}

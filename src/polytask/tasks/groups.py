@@ -34,6 +34,10 @@ class TaskGroup:
         """Unreduced losses ``[rows, k]`` of all tasks of the group."""
         return self.tasks[0].loss(output, target)
 
+    def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Unreduced distances ``[rows, k]`` of all tasks of the group from a teacher's outputs."""
+        return self.tasks[0].distillation_loss(output, teacher.detach(), temperature)
+
 
 def group_tasks(tasks: Sequence[Task], *, separate: Collection[str] = ()) -> tuple[TaskGroup, ...]:
     """Groups tasks by `Task.fusion_key`, keeping the order of first appearance.

@@ -133,6 +133,17 @@ class MulticlassTask(Task):
             return loss
         return loss * loss.new_tensor(self.class_weights)[target]
 
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """τ² times the divergence of the softened probabilities from the teacher's."""
+        student = torch.log_softmax(full_precision(output) / temperature, -1)
+        wanted = torch.log_softmax(full_precision(teacher) / temperature, -1)
+        return temperature**2 * (wanted.exp() * (wanted - student)).sum(-1)
+
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The most probable class, and the probability of every class."""
         chances = torch.softmax(output.detach().double(), -1).cpu().numpy()

@@ -27,6 +27,7 @@ from .classes import (
     find_classes,
     label_array,
     mean_logits,
+    soft_binary,
 )
 from .values import weights_of_labels
 
@@ -153,6 +154,18 @@ class MultilabelTask(Task):
             negative, positive = loss.new_tensor(self.class_weights).unbind(-1)
             loss = loss * (negative + (positive - negative) * truth)
         return torch.where(observed, loss, 0.0).sum(-1) / observed.sum(-1).clamp(min=1)
+
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """τ² times the divergence of the softened probabilities, mean over all labels of the group.
+
+        The teacher knows every label, also those that are missing in a row.
+        """
+        return soft_binary(output, teacher, temperature).mean(-1)
 
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """Per column the more probable class, and the probability of its positive class."""

@@ -135,6 +135,17 @@ class RegressionTask(Task):
             return functional.l1_loss(prediction, target, reduction="none")
         return functional.huber_loss(prediction, target, reduction="none", delta=self.spec.delta)
 
+    def distillation_loss(
+        self,
+        output: Float[Tensor, "*rows outputs"],
+        teacher: Float[Tensor, "*rows outputs"],
+        temperature: float,
+    ) -> Float[Tensor, "*rows"]:
+        """The task's own loss, with the teacher's prediction for the label."""
+        return self.loss(
+            output, full_precision(teacher).squeeze(-1).broadcast_to(output.shape[:-1])
+        )
+
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The value, in the target's unit."""
         return {"": self._in_units(output.detach().squeeze(-1)).cpu().numpy()}

@@ -1,0 +1,104 @@
+"""EMA: an exponential moving average of the weights."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, final
+
+from torch import nn
+
+from polytask._checks import probability
+from polytask.errors import InvalidArgument
+
+from .average import AveragedWeights
+from .base import WeightAverage
+
+
+@final
+class EMA(WeightAverage):
+    """Averages over the last updates, the latest ones the most.
+
+    The first update is copied; afterwards
+
+        w̄ ← d_t w̄ + (1 − d_t) w ,   d_t = min(d, (1 + t) / (10 + t))
+
+    with t the updates averaged so far. Without the warm-up (d_t = d) an average with d = 0.999
+    still consists of start values for 82 % after 200 updates.
+
+    Args:
+        decay: d, in [0, 1); 0.999 averages over about the last 1000 updates.
+        warmup: Whether d_t starts small.
+
+    Raises:
+        InvalidArgument: If `decay` is out of range.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> average = EMA(0.5, warmup=False)
+        >>> average.start(model)
+        >>> for update, value in enumerate((1.0, 2.0), 1):
+        ...     _ = model.weight.data.fill_(value)
+        ...     average.update(model, update, 0.0)
+        >>> with average.swapped(model):
+        ...     model.weight.item()
+        1.5
+        >>> model.weight.item()
+        2.0
+
+    Reference:
+        Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM Journal on
+        Control and Optimization 30, 1992; the warm-up as in Tarvainen & Valpola, Mean Teachers,
+        NeurIPS 2017. https://arxiv.org/abs/1703.01780
+    """
+
+    def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
+        probability("decay", decay)
+        self.decay = decay
+        self.warmup = warmup
+        self._average: AveragedWeights | None = None
+        self._taken = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether an update was taken in."""
+        return self._taken > 0
+
+    def start(self, model: nn.Module) -> None:
+        """Begins anew, for this model."""
+        self._average = AveragedWeights(model)
+        self._taken = 0
+
+    def update(self, model: nn.Module, updates: int, fraction: float) -> None:
+        """Takes in the weights after an update."""
+        average = self._started()
+        if self._taken == 0:
+            average.copy_from(model)
+        else:
+            early = (1 + self._taken) / (10 + self._taken)
+            decay = min(self.decay, early) if self.warmup else self.decay
+            average.move_towards(model, 1.0 - decay)
+        self._taken += 1
+
+    def swapped(self, model: nn.Module) -> AbstractContextManager[None]:
+        """The model holds the average inside."""
+        return self._started().swapped(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, and how many updates it holds."""
+        return {"average": self._started().state_dict(), "taken": self._taken}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._started().load_state_dict(state_dict["average"])
+        self._taken = int(state_dict["taken"])
+
+    def describe(self) -> str:
+        """The decay, in words."""
+        reach = 1.0 / (1.0 - self.decay)
+        words = f"decay {self.decay:g}: about the last {reach:,.0f} updates"
+        return f"{words}, fewer at the start" if self.warmup else words
+
+    def _started(self) -> AveragedWeights:
+        if self._average is None:
+            raise InvalidArgument("`start(model)` must be called before an average is used.")
+        return self._average
