@@ -6,11 +6,17 @@ from .presets import PRESETS
 from .run import PenaltyConfig, RunConfig, Section
 
 
+RIDGES = ("l2", "elastic-net")
+"""Penalties that replace weight decay."""
+
+
 def decide(run: RunConfig) -> RunConfig:
     """The run with its preset applied and every ``auto`` replaced; run files show the decision.
 
     A preset changes the defaults: an option that was set explicitly keeps its value, and an
     option of the preset that has no meaning beside it is left at its default.
+
+    Weight decay: 0 where a ridge penalty takes its place, unless it was set explicitly.
 
     Balancing: scheduled if task weights are scheduled, fixed if weights are given, pooled for a
     long table (each row has one label, so each row gets one vote), else equal.
@@ -25,7 +31,7 @@ def decide(run: RunConfig) -> RunConfig:
         >>> decide(RunConfig(targets=({"name": "y"},), defence="off")).model.dropout
         0.0
     """
-    run = _with_preset(run)
+    run = _without_double_decay(_with_preset(run))
     balance = run.balance
     if balance.name != "auto":
         return run
@@ -55,6 +61,13 @@ def _with_preset(run: RunConfig) -> RunConfig:
         entries = tuple(PenaltyConfig(**entry) for entry in preset.penalties)
         applied = applied.model_copy(update={"penalties": entries})
     return applied
+
+
+def _without_double_decay(run: RunConfig) -> RunConfig:
+    ridges = any(entry.name in RIDGES for entry in run.penalties)
+    if not ridges or "weight_decay" in run.optimizer.model_fields_set:
+        return run
+    return _updated(run, {("optimizer", "weight_decay"): 0.0})
 
 
 def _updated(run: RunConfig, values: dict[tuple[str, str], Any]) -> RunConfig:

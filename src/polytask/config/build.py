@@ -1,5 +1,6 @@
 """From a typed run to the objects that the engine trains with; every call builds fresh ones."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,11 @@ from polytask.errors import InvalidArgument
 from .catalogue import find, resolve
 from .run import (
     BalanceConfig,
+    InputsConfig,
     ModelConfig,
     OptimizerConfig,
+    PenaltyConfig,
+    RunConfig,
     ScheduleConfig,
     TargetConfig,
     TrainingConfig,
@@ -22,8 +26,10 @@ if TYPE_CHECKING:
     from polytask.backbones import Backbone
     from polytask.balancing import LossBalancer
     from polytask.optim import OptimizerSpec, Plateau, Schedule
-    from polytask.tasks import TaskSpec
-    from polytask.training import Stopping
+    from polytask.regularization.inputs import InputRegularizer
+    from polytask.regularization.objective import InputGradient, Penalty
+    from polytask.tasks import TaskGroup, TaskSpec
+    from polytask.training import Defence, Stopping
 
 
 EMBEDDING = 16
@@ -152,6 +158,129 @@ def build_stopping(config: TrainingConfig) -> "Stopping":
     return built
 
 
+def build_penalties(entries: Sequence[PenaltyConfig]) -> "list[Penalty | InputGradient]":
+    """The penalties of a run.
+
+    Args:
+        entries: ``[[penalties]]``.
+
+    Raises:
+        UnknownName: For a penalty, or an option of one, that does not exist.
+        InvalidArgument: For a value that the penalty refuses, or a selection it does not have.
+
+    Example:
+        >>> [penalty] = build_penalties([PenaltyConfig(name="l1", strength=0.1, names="heads.*")])
+        >>> penalty.strength, penalty.selector.names
+        (0.1, 'heads.*')
+    """
+    return [_penalty(entry) for entry in entries]
+
+
+def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
+    from dataclasses import replace
+
+    from polytask.optim import Role
+    from polytask.regularization.objective import InputGradient
+
+    method = resolve("penalty", entry.name, option="penalties.name")
+    parameters = inspect.signature(method).parameters
+    valid = [name for name in parameters if name not in ("strength", "selector")]
+    option = f"penalties.{entry.name}.options"
+    for name in entry.options:
+        if name not in valid:
+            if valid:
+                raise unknown(option, name, valid)
+            raise InvalidArgument(
+                f"`{option}.{name}` does not exist: there are none. Leave it out."
+            )
+    first = "strength" if "strength" in parameters else "limit"
+    if first == "limit" and "limit" in entry.options:
+        raise InvalidArgument(f"`{option}.limit` is the strength of {entry.name!r}; give it there.")
+    chosen = {key: value for key, value in (
+        ("roles", frozenset(Role(role) for role in entry.roles) if entry.roles else None),
+        ("names", entry.names if entry.names != ".*" else None),
+        ("group", entry.group),
+    ) if value is not None}  # fmt: skip
+    if chosen and "selector" not in parameters:
+        raise InvalidArgument(
+            f"`penalties.{entry.name}.{next(iter(chosen))}` has no effect here: the penalty does "
+            "not act on weights. Leave it out."
+        )
+    built: Penalty | InputGradient = method(**{first: entry.strength}, **entry.options)
+    if chosen:
+        assert not isinstance(built, InputGradient)
+        selector = replace(built.selector, **chosen)
+        built = method(**{first: entry.strength}, selector=selector, **entry.options)
+    return built
+
+
+def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":
+    """What is done to the rows of training batches, in the order in which it is done.
+
+    Args:
+        config: ``[inputs]``.
+        groups: Task groups; C-Mixup looks at the targets of the regression tasks.
+    """
+    from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+
+    built: list[InputRegularizer] = []
+    if config.mixup:
+        built.append(Mixup(config.mixup))
+    if config.c_mixup:
+        numbers = tuple(g.name for g in groups if g.tasks[0].spec.kind == "regression")
+        if not numbers:
+            raise InvalidArgument(
+                "`inputs.c_mixup` needs a regression target, whose distances choose the partners; "
+                "there is none. Use inputs.mixup."
+            )
+        built.append(CMixup(config.c_mixup, config.c_mixup_bandwidth, groups=numbers))
+    if config.cutmix:
+        built.append(CutMix(config.cutmix))
+    if config.noise:
+        built.append(InputNoise(config.noise))
+    if config.feature_dropout:
+        built.append(FeatureDropout(config.feature_dropout))
+    return built
+
+
+def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
+    """Everything against overfitting besides penalties, stopping and the model's own layers.
+
+    Args:
+        run: Decided (`decide`).
+        groups: Task groups.
+
+    Example:
+        >>> run = RunConfig(targets=({"name": "y"},), update={"sam": 0.05})
+        >>> build_defence(run, []).sam.rho
+        0.05
+    """
+    from polytask.optim import flat_cosine
+    from polytask.regularization.outputs import Distillation
+    from polytask.regularization.update import SAM, GradientNoise
+    from polytask.training import Defence
+
+    update, averaging, distillation = run.update, run.averaging, run.distillation
+    average = None
+    if averaging.name == "ema":
+        average = resolve("averaging", "ema")(averaging.decay)
+    elif averaging.name == "swa":
+        average = resolve("averaging", "swa")(averaging.start)
+    return Defence(
+        inputs=tuple(build_inputs(run.inputs, groups)),
+        sam=SAM(update.sam) if update.sam else None,
+        noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
+        averaging=average,
+        dropout=flat_cosine() if run.model.dropout_schedule == "flat-cosine" else None,
+        decay=flat_cosine() if run.optimizer.decay_schedule == "flat-cosine" else None,
+        distillation=Distillation(
+            distillation.weight, distillation.temperature, distillation.annealed
+        )
+        if distillation.teacher != "none"
+        else None,
+    )
+
+
 def target_spec(
     config: TargetConfig,
     kind: str,
@@ -224,8 +353,6 @@ def _check_names(option: str, named: dict[str, Any], tasks: Sequence[str]) -> No
 
 def _check_options(config: BalanceConfig, method: type, *, taken: Sequence[str]) -> None:
     """Options of the method are its named arguments, besides those that polytask fills in."""
-    import inspect
-
     valid = [name for name in inspect.signature(method).parameters if name not in taken]
     for name in config.options:
         if name in taken or not valid:

@@ -227,7 +227,14 @@ class Heads(nn.Module):
     def roles(self) -> list[ParameterInfo]:
         """Weight and bias of every stack; a group's tasks all reach its one tensor."""
         return [
-            ParameterInfo(f"stacks.{index}.{name}", parameter, Role.HEAD, kind, frozenset(names))
+            ParameterInfo(
+                f"stacks.{index}.{name}",
+                parameter,
+                Role.HEAD,
+                kind,
+                frozenset(names),
+                order=tuple(names),
+            )
             for index, (stack, names) in enumerate(zip(self.stacks, self._names, strict=True))
             for (name, parameter), kind in zip(
                 stack.named_parameters(), (Kind.WEIGHT, Kind.BIAS), strict=True

@@ -18,6 +18,7 @@ class EpochRecord:
         learning_rate: At the end of the epoch.
         skipped: Updates skipped because of a non-finite gradient.
         seconds: Wall-clock time; excluded from bit-identity.
+        penalties: Value of every penalty at the end of the epoch, apart from the losses.
     """
 
     epoch: int
@@ -29,6 +30,7 @@ class EpochRecord:
     learning_rate: float
     skipped: int = 0
     seconds: float = 0.0
+    penalties: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,6 +45,8 @@ class History:
         baseline: Validation loss per task of predicting the training distribution.
         stopped: Why the run ended: ``"epochs"``, ``"patience"``, ``"interrupted"``,
             ``"diverged"``, ``"out of memory"``; empty while it runs.
+        settled: Task → epoch after which it no longer learnt from its labels, for the rules that
+            freeze or distil single tasks.
     """
 
     tasks: list[str]
@@ -51,6 +55,7 @@ class History:
     best_epochs: list[int] = field(default_factory=list)
     baseline: list[float | None] = field(default_factory=list)
     stopped: str = ""
+    settled: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; NaN never occurs."""

@@ -14,18 +14,25 @@ from polytask._files.fail_points import fail_point
 from polytask.balancing.base import LossBalancer
 from polytask.data.batch import Batches, Window
 from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingDiverged
-from polytask.optim import Plateau, Schedule, apply_rate
+from polytask.optim import ParameterInfo, Plateau, Schedule, apply_decay, apply_rate
+from polytask.regularization.features import DropoutSchedule
+from polytask.regularization.objective import BoundPenalties
 from polytask.tasks.groups import TaskGroup
 
 from .callbacks import Callback, EpochView, StepView
+from .averaged import measured_weights
 from .checkpoint import environment, load_checkpoint, save_checkpoint
+from .defence import Defence
+from .freezing import FrozenHeads
 from .history import EpochRecord, History
 from .interrupt import Interrupt
+from .keeping import Kept
 from .measure import finite, means, measure, measure_baseline, subset, user_order
 from .memory import out_of_memory
 from .seeding import RandomScope
 from .step import Step
 from .stopping import Stopping
+from .teaching import Teaching
 
 CURVE_ROWS = 4096
 """Training rows on which the training curve is measured in eval mode."""
@@ -48,6 +55,8 @@ class Plan:
     clip_norm: float
     checkpoint: Path | None
     checkpoint_seconds: float
+    defence: Defence = field(default_factory=Defence)
+    keep_per_task: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -59,6 +68,7 @@ class Loop:
         plan: What to follow.
         model: Returns `ModelOutput`; on the device of the batches.
         groups: Task groups of the model.
+        infos: The model's parameters.
         optimizer: Bound to model and balancer.
         train: Training rows.
         valid: Validation rows or None.
@@ -70,6 +80,7 @@ class Loop:
         plan: Plan,
         model: nn.Module,
         groups: Sequence[TaskGroup],
+        infos: Sequence[ParameterInfo],
         optimizer: Optimizer,
         train: Batches,
         valid: Batches | None,
@@ -83,13 +94,35 @@ class Loop:
         self.valid = valid
         self.random = random
         self.order = user_order(groups)
-        self.step = Step(model, groups, plan.balance, optimizer, plan.clip_norm)
-        self.curve = subset(train, CURVE_ROWS)
         names = [task.name for group in groups for task in group.tasks]
         self.history = History([names[position] for position in self.order])
+        defence, settling = plan.defence, plan.stopping.when_settled
+        self.penalties = (
+            BoundPenalties(defence.penalties, infos, optimizer) if defence.penalties else None
+        )
+        device = next(model.parameters()).device
+        self.teaching = Teaching.of(defence, groups, train.num_rows, device, settling == "distil")
+        self.frozen = (
+            FrozenHeads(model, infos, self.history.tasks, device) if settling == "freeze" else None
+        )
+        self.dropout = DropoutSchedule(model, defence.dropout) if defence.dropout else None
+        if defence.averaging is not None:
+            defence.averaging.start(model)
+        self.step = Step(
+            model,
+            groups,
+            plan.balance,
+            optimizer,
+            plan.clip_norm,
+            defence,
+            self.penalties,
+            self.teaching,
+            self.frozen,
+        )
+        self.curve = subset(train, CURVE_ROWS)
         if valid is not None:
             self.history.baseline = means(measure_baseline(valid.epoch(), groups), self.order)
-        self.best = self._snapshot()
+        self.kept = Kept(model, per_task=plan.keep_per_task or settling == "distil")
         self.epoch = 1
         self.steps = train.num_windows(plan.accumulate)
         self.consecutive_skips = 0
@@ -104,6 +137,7 @@ class Loop:
             "steps per epoch": str(self.steps),
             "optimizer": type(optimizer).__name__,
             "balance": type(plan.balance).__name__,
+            "defence": plan.defence.summary(),
             "number of parameters": str(sum(p.numel() for p in self.step.parameters)),
         }
 
@@ -135,7 +169,9 @@ class Loop:
             raise OutOfMemory(self._memory_sentence()) from error
         finally:  # a full disk, an error in a hook, a second Ctrl-C: the best weights all the same
             if not self.ended:
-                self.model.load_state_dict(self.best)
+                self.model.load_state_dict(self.kept.compromise)
+            if self.dropout is not None:
+                self.dropout.restore()
             self.model.eval()
 
     def _update(self, window: Window) -> None:
@@ -146,14 +182,21 @@ class Loop:
         if plan.plateau is not None:
             factor *= plan.plateau.rate
         apply_rate(self.optimizer, factor)
+        if plan.defence.decay is not None:
+            apply_decay(self.optimizer, plan.defence.decay(fraction))
+        if self.dropout is not None:
+            self.dropout.apply(fraction)
+        if self.teaching is not None:
+            self.teaching.fraction = fraction
         plan.balance.progress(fraction, self.epoch - 1 + step.updates / self.steps)
-        done = step.update(window)
+        after = fraction + 1 / (self.steps * plan.epochs)
+        done = step.update(window, after)
         self.consecutive_skips = 0 if done else self.consecutive_skips + 1
         if self.consecutive_skips >= MAX_SKIPPED:
             self._end("diverged")
             raise TrainingDiverged(
                 f"The loss became NaN or infinite in epoch {self.epoch} "
-                f"({MAX_SKIPPED} updates in a row); {self._kept()} "
+                f"({MAX_SKIPPED} updates in a row); {self._kept_words()} "
                 "Lower the learning rate, or look for extreme values in the table."
             )
         view = StepView(self.epoch, plan.epochs, step.updates, self.steps)
@@ -162,39 +205,18 @@ class Loop:
 
     def _end_epoch(self, seconds: float) -> None:
         plan, history = self.plan, self.history
-        empty: list[float | None] = [None] * len(self.order)
-        train = finite(means(measure(self.model, self.curve, self.groups), self.order))
-        valid = empty
-        if self.valid is not None:
-            valid = means(measure(self.model, self.valid.epoch(), self.groups), self.order)
-            broken = [
-                n for n, v in zip(history.tasks, valid, strict=True) if not math.isfinite(v or 0)
-            ]
-            if broken:
-                self._end("diverged")
-                raise TrainingDiverged(
-                    f"The validation loss of '{broken[0]}' is not finite after epoch {self.epoch}; "
-                    f"{self._kept()} Lower the learning rate, or look for extreme values."
-                )
-        totals = self.step.totals.double().cpu()
-        running = finite((totals[0] / totals[1]).tolist())
-        done = self.step.updates - self.step.skipped
-        record = EpochRecord(
-            epoch=self.epoch,
-            steps=self.steps * self.epoch,
-            running=running,
-            train=train,
-            valid=valid,
-            weights=finite((totals[2] / done).tolist()),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
-            skipped=self.step.skipped,
-            seconds=round(seconds, 4),
-        )
-        history.epochs.append(record)
-        if plan.stopping.update(valid, history.baseline or empty):
-            self.best = self._snapshot()
-        history.best_epoch = plan.stopping.best_epoch
-        history.best_epochs = [self._best_of(index) for index in range(len(self.order))]
+        with measured_weights(self.model, plan.defence.averaging, self.train):
+            record = self._record(seconds)
+            broken = next((n for n, v in zip(history.tasks, record.valid, strict=True)
+                           if not math.isfinite(v or 0)), None)  # fmt: skip
+            if broken is None:
+                self._keep(record)
+        if broken is not None:
+            self._end("diverged")
+            raise TrainingDiverged(
+                f"The validation loss of '{broken}' is not finite after epoch {self.epoch}; "
+                f"{self._kept_words()} Lower the learning rate, or look for extreme values."
+            )
         if plan.plateau is not None:
             plan.plateau.observe(plan.stopping.scores[-1])
         view = EpochView(
@@ -211,8 +233,56 @@ class Loop:
             history.stopped = "patience"
         elif self.epoch >= plan.epochs:
             history.stopped = "epochs"
+        self._settle()
         self.epoch += 1
         self.step.reset()
+
+    def _record(self, seconds: float) -> EpochRecord:
+        """The numbers of the epoch, of the weights that the model holds now."""
+        valid: list[float | None] = [None] * len(self.order)
+        if self.valid is not None:
+            valid = means(measure(self.model, self.valid.epoch(), self.groups), self.order)
+        totals = self.step.totals.double().cpu()
+        done = self.step.updates - self.step.skipped
+        return EpochRecord(
+            epoch=self.epoch,
+            steps=self.steps * self.epoch,
+            running=finite((totals[0] / totals[1]).tolist()),
+            train=finite(means(measure(self.model, self.curve, self.groups), self.order)),
+            valid=valid,
+            weights=finite((totals[2] / done).tolist()),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            skipped=self.step.skipped,
+            seconds=round(seconds, 4),
+            penalties={} if self.penalties is None else self.penalties.values(),
+        )
+
+    def _keep(self, record: EpochRecord) -> None:
+        """Enters the epoch into the history, and keeps its weights if they are the best so far."""
+        history, rule = self.history, self.plan.stopping
+        history.epochs.append(record)
+        best = rule.update(record.valid, history.baseline or [None] * len(record.valid))
+        history.best_epoch = rule.best_epoch
+        history.best_epochs = [self._best_of(index) for index in range(len(self.order))]
+        self.kept.epoch(self.model, self.epoch, best=best, best_epochs=history.best_epochs)
+
+    def _settle(self) -> None:
+        """Freezes, or teaches by its own best weights, every task that has settled by now."""
+        rule, history = self.plan.stopping, self.history
+        if rule.when_settled == "nothing" or history.stopped:
+            return
+        new = [
+            index
+            for index, (name, settled) in enumerate(zip(history.tasks, rule.settled, strict=True))
+            if settled and name not in history.settled
+        ]
+        for index in new:
+            name, best = history.tasks[index], history.best_epochs[index]
+            history.settled[name] = self.epoch
+            if self.teaching is not None:
+                self.teaching.learn(self.model, self.kept.of_epoch[best], [name], self.train)
+        if self.frozen is not None:
+            self.frozen.freeze(rule.settled)
 
     def _best_of(self, task: int) -> int:
         losses = [(r.valid[task], r.epoch) for r in self.history.epochs]
@@ -222,23 +292,20 @@ class Loop:
     def _end(self, reason: str) -> History:
         self.history.stopped = reason
         self.ended = True
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self.kept.compromise)
         for callback in self.plan.callbacks:
             callback.end(self.history)
         return self.history
 
-    def _kept(self) -> str:
+    def _kept_words(self) -> str:
         best = self.history.best_epoch
         return f"the weights of epoch {best} were kept." if best else "no epoch was finished."
 
     def _memory_sentence(self) -> str:
         return (
-            f"Out of memory in epoch {self.epoch}; {self._kept()} Use a smaller batch size "
+            f"Out of memory in epoch {self.epoch}; {self._kept_words()} Use a smaller batch size "
             "(with `accumulate` the update stays the same) or a narrower model."
         )
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────
 
@@ -252,13 +319,13 @@ class Loop:
         """Writes a checkpoint of the state between two updates."""
         if self.plan.checkpoint is None:
             return
-        plateau = self.plan.plateau
+        plateau, averaging = self.plan.plateau, self.plan.defence.averaging
         save_checkpoint(
             self.plan.checkpoint,
             self.identity,
             {
                 "model": dict(self.model.state_dict()),
-                "best": self.best,
+                "kept": self.kept.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "balance": dict(self.plan.balance.state_dict()),
                 "stopping": self.plan.stopping.state_dict(),
@@ -267,6 +334,9 @@ class Loop:
                 "random": self.random.state_dict(),
                 "step": self.step.state_dict(),
                 "history": self.history.to_json(),
+                "penalties": self.penalties.state_dict() if self.penalties else None,
+                "averaging": averaging.state_dict() if averaging else None,
+                "teaching": self.teaching.state_dict() if self.teaching else None,
                 "epoch": self.epoch,
                 "consecutive_skips": self.consecutive_skips,
             },
@@ -281,7 +351,7 @@ class Loop:
             raise FileProblem(f"Nothing to resume: there is no checkpoint at '{path}'.")
         state = load_checkpoint(path, self.identity)
         self.model.load_state_dict(state["model"])
-        self.best = {n: v.to(self.step.totals.device) for n, v in state["best"].items()}
+        self.kept.load_state_dict(state["kept"], self.step.totals.device)
         self.optimizer.load_state_dict(state["optimizer"])
         self.plan.balance.load_state_dict(state["balance"])
         self.plan.stopping.load_state_dict(state["stopping"])
@@ -290,6 +360,14 @@ class Loop:
         self.train.load_state_dict(state["batches"])
         self.step.load_state_dict(state["step"])
         self.history = History.from_json(state["history"])
+        if self.penalties is not None:
+            self.penalties.load_state_dict(state["penalties"])
+        if self.plan.defence.averaging is not None:
+            self.plan.defence.averaging.load_state_dict(state["averaging"])
+        if self.teaching is not None:
+            self.teaching.load_state_dict(state["teaching"])
+        if self.frozen is not None:
+            self.frozen.freeze(self.plan.stopping.settled)
         self.epoch = state["epoch"]
         self.consecutive_skips = state["consecutive_skips"]
         self.random.load_state_dict(state["random"])

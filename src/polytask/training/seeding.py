@@ -1,5 +1,7 @@
 """A random scope of the trainer's own: seeded, checkpointed, and given back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -65,3 +67,34 @@ class RandomScope:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues at a saved position."""
         self._restore([state.to(torch.uint8).cpu() for state in state_dict["generators"]])
+
+
+@final
+class Replay:
+    """Remembers the position of the random streams, to draw the same numbers once more.
+
+    Args:
+        device: Whose generator is remembered besides the CPU's.
+
+    Example:
+        >>> replay = Replay(torch.device("cpu"))
+        >>> first = torch.rand(2)
+        >>> with replay.again():
+        ...     second = torch.rand(2)
+        >>> bool((first == second).all()), bool((torch.rand(2) == first).all())
+        (True, False)
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._devices = [device.index or 0] if device.type == "cuda" else []
+        self._states = [torch.get_rng_state()]
+        self._states += [torch.cuda.get_rng_state(index) for index in self._devices]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Draws from the remembered position inside; goes on after it as if never rewound."""
+        with torch.random.fork_rng(self._devices):
+            torch.set_rng_state(self._states[0])
+            for index, state in zip(self._devices, self._states[1:], strict=True):
+                torch.cuda.set_rng_state(state, index)
+            yield

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from torch import nn
 from torch.optim import Optimizer
 
-from polytask._checks import at_least, require
+from polytask._checks import at_least, one_of, require
 from polytask._files import make_folder
 from polytask.balancing import EqualWeights, LossBalancer
 from polytask.data.batch import Batch, Batches
@@ -23,12 +23,16 @@ from polytask.optim import (
     check_binding,
     constant,
 )
+from polytask.regularization.objective import InputGradient, Penalty
 from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
 from .callbacks import Callback
+from .combinations import check_combination, check_penalties, check_without_validation
+from .defence import Defence
 from .history import History
 from .interrupt import Interrupt
+from .keeping import State
 from .loop import Loop, Plan
 from .seeding import RandomScope
 from .stopping import NoStopping, Regret, Stopping
@@ -55,6 +59,10 @@ class Trainer:
         plateau: Factor that falls when the stopping score stalls, or None.
         clip_norm: Largest global gradient norm; 0 for no clipping.
         checkpoint_seconds: Least time between checkpoints, 0 for one after every update.
+        penalties: Terms λR(w) on the parameters, and at most one `InputGradient`.
+        defence: The other techniques against overfitting: on inputs, update, weights and outputs.
+        keep: ``"compromise"`` keeps the weights of the one best epoch; ``"per-task"`` also those
+            of every task's own best epoch, in `task_weights`.
         identity: Further facts that must be equal on resume, such as a hash of the table.
 
     Raises:
@@ -95,6 +103,9 @@ class Trainer:
         plateau: Plateau | None = None,
         clip_norm: float = 1.0,
         checkpoint_seconds: float = 30.0,
+        penalties: Sequence[Penalty | InputGradient] = (),
+        defence: Defence | None = None,
+        keep: Literal["compromise", "per-task"] = "compromise",
         identity: Mapping[str, str] | None = None,
     ) -> None:
         require(len(tasks) > 0, "tasks", "name at least one task", list(tasks))
@@ -111,6 +122,9 @@ class Trainer:
         self._used = False
         self.history = History([task.name for task in tasks])
         """What happened so far; of the last fit, also when it ended in an error."""
+        self.task_weights: dict[str, State] = {}
+        """Task → the weights of its own best epoch, after a fit with ``keep="per-task"``."""
+        one_of("keep", keep, ("compromise", "per-task"))
         self._plan = Plan(
             balance=self.balance,
             stopping=stopping or Regret(),
@@ -122,8 +136,11 @@ class Trainer:
             clip_norm=clip_norm,
             checkpoint=checkpoint,
             checkpoint_seconds=checkpoint_seconds,
+            defence=_with_penalties(defence or Defence(), penalties),
+            keep_per_task=keep == "per-task",
             identity={**(identity or {}), "seed": str(seed)},
         )
+        check_combination(self._plan)
         if isinstance(self._optimizer, Optimizer):
             check_binding(self._optimizer, nn.ModuleDict({"model": model, "balance": self.balance}))
         require(
@@ -132,12 +149,6 @@ class Trainer:
             f"be made for {len(tasks)} tasks",
             self.balance.num_tasks,
         )
-        if accumulate > 1 and not self.balance.linear:
-            raise Unsupported(
-                f"`accumulate` must be 1 with {type(self.balance).__name__}: its weights depend on "
-                "the losses of the whole update, which micro-batches know only at the end. "
-                "Use a larger batch size instead."
-            )
 
     def fit(self, train: Batches, valid: Batches | None = None, *, resume: bool = False) -> History:
         """Trains until the stopping rule, the last epoch, or Ctrl-C; restores the best weights.
@@ -167,8 +178,7 @@ class Trainer:
             )
         plan = self._plan
         if valid is None:
-            if plan.plateau is not None:
-                raise InvalidArgument("`plateau` must have validation rows to watch; pass `valid`.")
+            check_without_validation(plan)
             plan = replace(plan, stopping=NoStopping())
         require(train.num_rows > 0, "train", "have at least one row", train.num_rows)
         if plan.checkpoint is not None and not resume:
@@ -178,12 +188,33 @@ class Trainer:
         cuda = example.rows.device.type == "cuda"
         with RandomScope(self._seed, cuda=cuda) as random, Interrupt() as interrupt:
             model, groups = self._bind(example)
-            optimizer = self._build_optimizer(model, groups, example)
-            loop = Loop(plan, model, groups, optimizer, train, valid, random)
+            infos = self._infos(model, groups, example)
+            optimizer = self._build_optimizer(model, groups, example, infos)
+            loop = Loop(plan, model, groups, infos, optimizer, train, valid, random)
             if resume:
                 loop.load()
             self.history = loop.history
-            return loop.go(interrupt)
+            try:
+                return loop.go(interrupt)
+            finally:
+                self.task_weights = {
+                    task: loop.kept.of_epoch[epoch]
+                    for task, epoch in zip(
+                        self.history.tasks, self.history.best_epochs, strict=False
+                    )
+                    if epoch in loop.kept.of_epoch
+                }
+
+    def _infos(
+        self, model: nn.Module, groups: Sequence[TaskGroup], example: Batch
+    ) -> Sequence[ParameterInfo]:
+        """The model's parameters; of a user's module, inferred by one backward pass per task."""
+        if isinstance(model, MultiTaskModel):
+            return model.roles()
+        needed = self._plan.defence.penalties or self._plan.stopping.when_settled == "freeze"
+        if isinstance(self._optimizer, Optimizer) and not needed:
+            return []
+        return infer_roles(model, groups, example)
 
     def _bind(self, example: Batch) -> tuple[nn.Module, Sequence[TaskGroup]]:
         """The model on the device of the rows, returning `ModelOutput`, and its task groups."""
@@ -197,7 +228,11 @@ class Trainer:
         return adapt(self.model, groups, example), groups
 
     def _build_optimizer(
-        self, model: nn.Module, groups: Sequence[TaskGroup], example: Batch
+        self,
+        model: nn.Module,
+        groups: Sequence[TaskGroup],
+        example: Batch,
+        infos: Sequence[ParameterInfo],
     ) -> Optimizer:
         if isinstance(self._optimizer, Optimizer):
             if isinstance(model, AdaptedModel) and model is not self.model and model.heads:
@@ -208,14 +243,21 @@ class Trainer:
                 )
             check_binding(self._optimizer, nn.ModuleDict({"model": model, "balance": self.balance}))
             return self._optimizer
-        infos = (
-            model.roles()
-            if isinstance(model, MultiTaskModel)
-            else infer_roles(model, groups, example)
-        )
         every = frozenset(task.name for task in self.tasks)
         learned = [
             ParameterInfo(f"balance.{name}", parameter, Role.BALANCE, Kind.SCALAR, every)
             for name, parameter in self.balance.named_parameters()
         ]
         return self._optimizer.build([*infos, *learned])
+
+
+def _with_penalties(defence: Defence, penalties: Sequence[Penalty | InputGradient]) -> Defence:
+    """The defence with the trainer's own list of penalties in it."""
+    check_penalties(penalties)
+    on_weights = tuple(p for p in penalties if isinstance(p, Penalty))
+    on_inputs = [p for p in penalties if isinstance(p, InputGradient)]
+    return replace(
+        defence,
+        penalties=(*defence.penalties, *on_weights),
+        input_gradient=on_inputs[0] if on_inputs else defence.input_gradient,
+    )

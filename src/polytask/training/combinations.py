@@ -1,0 +1,156 @@
+"""Techniques that do not go together, in one table; what cannot be honoured is refused."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+
+from polytask.errors import InvalidArgument, Unsupported
+from polytask.regularization.objective import InputGradient, Penalty
+from polytask.regularization.weights import SWA
+
+if TYPE_CHECKING:
+    from .loop import Plan
+
+
+class Refusal(NamedTuple):
+    """Two techniques that a run cannot have together.
+
+    Args:
+        one: The first, as a user calls it.
+        other: The second.
+        why: What would go wrong.
+        instead: What to do.
+        holds: Whether a plan has both.
+    """
+
+    one: str
+    other: str
+    why: str
+    instead: str
+    holds: "Callable[[Plan], bool]"
+
+    @property
+    def sentence(self) -> str:
+        """The error."""
+        return f"{self.one} cannot be combined with {self.other}: {self.why}. {self.instead}"
+
+
+def _mixing(plan: "Plan") -> int:
+    return sum(technique.mixes for technique in plan.defence.inputs)
+
+
+def _settles(plan: "Plan", action: str) -> bool:
+    return plan.stopping.when_settled == action
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(
+        "`accumulate` above 1",
+        "a balancer whose weights depend on the losses",
+        "they are the losses of the whole update, which micro-batches know only at the end",
+        "Use a larger batch size instead.",
+        lambda plan: plan.accumulate > 1 and not plan.balance.linear,
+    ),
+    Refusal(
+        "mixup, C-Mixup or cutmix",
+        "another of them",
+        "a row has one partner, and its loss is shared with that one",
+        "Keep one of them.",
+        lambda plan: _mixing(plan) > 1,
+    ),
+    Refusal(
+        "mixup, C-Mixup or cutmix",
+        "distillation",
+        "the teacher's outputs are known for the rows of the table, not for mixtures of them",
+        "Keep one of them.",
+        lambda plan: _mixing(plan) > 0 and plan.defence.distillation is not None,
+    ),
+    Refusal(
+        "mixup, C-Mixup or cutmix",
+        "the stopping rule distil",
+        "a settled task follows its own outputs for the rows of the table, not for mixtures",
+        "Use freeze-head, or leave the mixing out.",
+        lambda plan: _mixing(plan) > 0 and _settles(plan, "distil"),
+    ),
+    Refusal(
+        "Distillation from a teacher",
+        "the stopping rule distil",
+        "a task would have two teachers",
+        "Use the stopping rule all or regret.",
+        lambda plan: plan.defence.distillation is not None and _settles(plan, "distil"),
+    ),
+    Refusal(
+        "SWA",
+        "early stopping",
+        "it averages the last part of a run of fixed length, which an early stop cuts off",
+        'Set training.stopping = "none" (NoStopping()) and a number of epochs, or use EMA.',
+        lambda plan: isinstance(plan.defence.averaging, SWA) and plan.stopping.patience is not None,
+    ),
+    Refusal(
+        'keep = "per-task"',
+        "a run without a stopping rule",
+        "such a run keeps its last weights, whatever the tasks' own best epochs are",
+        'Use the stopping rule all, or keep = "compromise".',
+        lambda plan: plan.keep_per_task and plan.stopping.patience is None,
+    ),
+)
+"""Checked before a run begins. Penalties that exclude each other or an optimizer are refused by
+`BoundPenalties`, with the names of the parameters."""
+
+
+def check_combination(plan: "Plan") -> None:
+    """Raises for the first refused combination that a plan holds.
+
+    Raises:
+        Unsupported: With both techniques, the reason, and what to do.
+    """
+    for refusal in REFUSALS:
+        if refusal.holds(plan):
+            raise Unsupported(refusal.sentence)
+    defence = plan.defence
+    if (defence.distillation is None) != (defence.teacher is None):
+        raise InvalidArgument(
+            "`distillation` and `teacher` must be given together: the one says how the losses are "
+            "shared, the other holds the outputs that are followed."
+        )
+
+
+def check_without_validation(plan: "Plan") -> None:
+    """Raises if a plan needs validation rows and there are none.
+
+    Raises:
+        InvalidArgument: Naming what watches them.
+    """
+    watchers = {
+        "`plateau`": plan.plateau is not None,
+        '`keep` = "per-task"': plan.keep_per_task,
+        f"The stopping rule {type(plan.stopping).__name__}": plan.stopping.when_settled
+        != "nothing",
+    }
+    for name, watches in watchers.items():
+        if watches:
+            raise InvalidArgument(f"{name} must have validation rows to watch; pass `valid`.")
+
+
+def check_penalties(penalties: Sequence[object]) -> None:
+    """Raises unless everything in the list is a penalty, and at most one acts on the inputs.
+
+    Raises:
+        InvalidArgument: A loss module compares predictions with targets and is no penalty.
+    """
+    for penalty in penalties:
+        if isinstance(penalty, nn.Module):
+            name = type(penalty).__name__
+            raise InvalidArgument(
+                f"`penalties` must hold penalties; got the module {name}. A loss such as L1Loss "
+                "compares predictions with targets; the penalty on weights is "
+                "polytask.regularization.objective.L1."
+            )
+        if not isinstance(penalty, Penalty | InputGradient):
+            raise InvalidArgument(
+                "`penalties` must hold objects of polytask.regularization.objective, such as "
+                f"L1(1e-3); got {penalty!r}."
+            )
+    if sum(isinstance(penalty, InputGradient) for penalty in penalties) > 1:
+        raise InvalidArgument("`penalties` must hold at most one InputGradient; keep one.")
