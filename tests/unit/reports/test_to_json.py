@@ -39,3 +39,44 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CorruptFile):
         read_json(tmp_path / "bytes.json")
+
+
+def test_a_report_of_the_first_version_still_loads(make_report):
+    report = make_report(full=False)
+    document = report.to_json()
+    first = {
+        "schema_version", "title", "created", "headline", "tasks", "columns", "findings",
+        "history", "split", "settings", "switched_on", "environment", "judged_on", "together",
+    }  # fmt: skip
+    old = {key: value for key, value in document.items() if key in first} | {"schema_version": 1}
+    again = report_from_text(json.dumps(old))
+    assert replace(again, schema_version=2) == report_from_text(json.dumps(document))
+    assert again.verdicts == again.gaps == ()
+    assert again.regret is again.data_card is None
+
+
+def test_every_new_part_comes_back_as_what_it_was(make_report):
+    report = make_report()
+    again = report_from_text(report_to_text(report))
+    for part in (
+        "verdicts",
+        "advice",
+        "permutation",
+        "data_card",
+        "gaps",
+        "regret",
+        "structure",
+        "trunk_gradients",
+        "calibration",
+        "residuals",
+        "uncertainty",
+        "tasks",
+    ):
+        assert getattr(again, part) == getattr(report, part), part
+
+
+def test_a_part_of_another_form_is_refused(make_report):
+    document = make_report().to_json()
+    for broken in ({"regret": 3}, {"gaps": [{"nam": "x"}]}, {"structure": {"layers": 1}}):
+        with pytest.raises(CorruptFile, match="incomplete or was edited"):
+            report_from_text(json.dumps({**document, **broken}))

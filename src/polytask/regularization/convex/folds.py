@@ -9,10 +9,11 @@ from .problem import Problem
 
 
 def make_folds(problem: Problem, folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of every row, ``[rows]``.
+    """Fold of every row, ``[rows]``; −1: in no fold, always among the training rows.
 
     Rows are shuffled and then dealt out in the order of the outputs that they label: every fold
     has its share of every task, also in long form, and of every class of the first such family.
+    Where all labels of an output stand in one fold, these rows are never held out.
 
     Args:
         problem: The data.
@@ -34,4 +35,9 @@ def make_folds(problem: Problem, folds: int, seed: int) -> NDArray[np.int64]:
     dealt = order[np.lexsort((label[order], first[order]))]
     result = np.empty(rows, dtype=np.int64)
     result[dealt] = np.arange(rows) % folds
+    labelled = problem.weights > 0
+    for column in range(problem.outputs):
+        mine = labelled[:, column]
+        if len(set(result[mine].tolist())) == 1:
+            result[mine] = -1
     return result

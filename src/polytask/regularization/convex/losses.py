@@ -27,8 +27,9 @@ def loss(kind: Kind, outputs: Array, targets: Array) -> Array:
     if kind == "logistic":
         return np.logaddexp(0.0, outputs) - targets * outputs
     if kind == "poisson":
+        logs = np.log(np.where(targets > 0, targets, 1.0))
         with np.errstate(over="ignore"):
-            return np.exp(outputs) - targets * outputs
+            return np.asarray(np.exp(outputs) - targets * (outputs + 1.0 - logs))
     top = outputs.max(1, keepdims=True)
     total = top[:, 0] + np.log(np.exp(outputs - top).sum(1))
     result = np.zeros_like(outputs)

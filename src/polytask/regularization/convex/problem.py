@@ -22,7 +22,7 @@ class Family:
     - ``"squared"``: ½ (z − y)² per column.
     - ``"logistic"``: log(1 + exp z) − y z per column, y between 0 and 1.
     - ``"multinomial"``: log Σ exp z_c − Σ y_c z_c over all its columns, Σ y_c = 1.
-    - ``"poisson"``: exp z − y z per column, y at least 0.
+    - ``"poisson"``: exp z − y z + y log y − y per column (half the deviance), y at least 0.
 
     Args:
         kind: The loss.

@@ -89,11 +89,12 @@ def cross_validate(
     alone: NDArray[np.bool_] | None = None,
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
+    end_early: bool = True,
     progress: Progress | None = None,
 ) -> Scores:
     """Scores of a grid of strengths; inputs are standardised anew in every fold.
 
-    The folds go through the grid together, and the search ends where the loss clearly rises.
+    The folds go through the grid together. Rows of fold −1 are never held out.
 
     Args:
         problem: The data, inputs as they are.
@@ -105,15 +106,13 @@ def cross_validate(
         alone: Inputs that are not standardised.
         tolerance: Of the solver, as in `solve`; a choice needs few digits.
         max_iterations: Of each solution.
+        end_early: Whether weaker penalties are left out once the loss has clearly risen.
         progress: Called after every λ.
-
-    Raises:
-        InvalidArgument: If an output has no label outside some fold.
     """
     if assignment is None:
         assignment = make_folds(problem, folds, seed)
     walks, floors = [], np.zeros(problem.outputs)
-    for fold in np.unique(assignment):
+    for fold in np.unique(assignment[assignment >= 0]):
         seen, unseen = np.flatnonzero(assignment != fold), np.flatnonzero(assignment == fold)
         train, test = problem.take(seen), rest(problem, unseen)
         scaling = Standardisation.fit(train.inputs, alone)
@@ -132,7 +131,7 @@ def cross_validate(
         total = float((losses[-1].sum(0)[used] / floors[used]).mean()) if used.any() else 0.0
         worse = worse + 1 if total > MUCH_WORSE * lowest else 0
         lowest = min(lowest, total)
-        if worse == 2:
+        if end_early and worse == 2:
             break
     return Scores(tuple(grid[: len(losses)]), np.stack(losses, axis=1), floors)
 
