@@ -37,7 +37,8 @@ def _run(name, code, kind=None, text=""):
         try:
             exec(compile(code, name, "exec"), globals())
         except BaseException as error:
-            if not isinstance(error, Exception) or kind not in [c.__name__ for c in type(error).__mro__]:
+            names = [c.__name__ for c in type(error).__mro__]
+            if not isinstance(error, Exception) or kind not in names:
                 raise
             raised = error
     if kind is None:

@@ -37,6 +37,7 @@ class VerdictNumbers:
         train_best: The same at the task's own best epoch.
         train_end: The same at the last epoch.
         gap: (validation − training loss) / |validation loss| of the kept weights.
+        gap_error: Its standard error, over validation and training rows.
         over_linear: Loss of the linear model − loss of the kept weights on validation rows;
             positive: the network is better.
         over_linear_error: Its paired standard error.
@@ -57,6 +58,7 @@ class VerdictNumbers:
     train_best: float | None = None
     train_end: float | None = None
     gap: float | None = None
+    gap_error: float | None = None
     over_linear: float | None = None
     over_linear_error: float | None = None
     over_mean: float | None = None
@@ -174,14 +176,18 @@ def judge_task(name: str, curve: Curve | None, evidence: Evidence) -> Verdict:
        best epoch of the run, while their training loss is lower than there; or (b) they are worse
        than predicting the training average, by more than max(1 SE of the difference, 2 %), while
        on the training rows they are better than it, by more than max(2 SE, 2 %).
-    3. ``underfits``: the gap is below 10 % **and** the gain over the linear model is at most one
-       SE of the difference **and** no epoch of the run fitted the training rows clearly better
-       (2 %) than the kept weights and the linear model: a run that did shows that fitting more
-       brings nothing here. The last condition is waived where the linear model is clearly better
-       (1 SE and 2 %), and where the validation loss still fell when the epochs ran out. Without
-       a linear model only that counts: a small gap and a loss that still fell.
+    3. ``underfits``: the gap is not above 10 % by more than one SE of the gap (easier validation
+       rows alone shift it by more than 10 % in small tables) **and** the gain over the linear
+       model (or over the training average, where that is better still) is at most
+       max(1 SE of the difference, 2 %) **and** no epoch of the run fitted the training rows
+       clearly better (2 %) than the kept weights and the linear model do: a run that did shows
+       that fitting more brings nothing here. The last condition is waived where the validation
+       loss still fell when the epochs ran out. Without a linear model only that counts: a small
+       gap and a loss that still fell.
     4. ``unstable``: the epoch-to-epoch noise of the validation loss over the last ten epochs,
-       around any smooth trend, is above 3 SE, or an epoch among them was not finite.
+       around any smooth trend, is above 3 SE; or an epoch among them was not finite; or the kept
+       weights lost more than max(3 SE, 2 %) against an earlier epoch without fitting the training
+       rows better than there.
     5. ``ok``: none of them.
 
     The gap alone never decides. Between epochs only means are known, so rule 2 (a) takes the SE of
@@ -230,17 +236,23 @@ def judge_task(name: str, curve: Curve | None, evidence: Evidence) -> Verdict:
     word = held[0] if held else "ok"
     sentence = found[word] if held else _ok(numbers)
     return Verdict(
-        name, word, sentence, tuple(held[1:]), trajectory, numbers, _action(word, falling=falling)
+        name,
+        word,
+        sentence,
+        tuple(held[1:]),
+        trajectory,
+        numbers,
+        _action(word, numbers, falling=falling),
     )
 
 
 def _numbers(curve: Curve | None, evidence: Evidence) -> VerdictNumbers:
     labels = 0 if evidence.valid is None else int((evidence.valid.weights > 0).sum())
-    loss = error = seen = None
+    loss = error = seen = seen_error = None
     if evidence.valid is not None:
         loss, error = mean_and_error(evidence.valid.losses, evidence.valid.weights)
     if evidence.train is not None:
-        seen, _ = mean_and_error(evidence.train.losses, evidence.train.weights)
+        seen, seen_error = mean_and_error(evidence.train.losses, evidence.train.weights)
     at_kept = None if curve is None else curve.valid_at(curve.kept)
     seen_at_kept = None if curve is None else curve.train_at(curve.kept)
     linear = paired_gain(evidence.valid, evidence.linear) or (None, None)
@@ -258,6 +270,7 @@ def _numbers(curve: Curve | None, evidence: Evidence) -> VerdictNumbers:
         train_best=None if curve is None else curve.train_at(curve.best),
         train_end=None if curve is None else curve.train[-1],
         gap=_gap(seen, loss) if seen is not None else _gap(seen_at_kept, at_kept),
+        gap_error=_share(math.hypot(error, seen_error or 0.0), loss) if error is not None else None,
         over_linear=linear[0],
         over_linear_error=linear[1],
         over_mean=mean[0],
@@ -268,6 +281,10 @@ def _numbers(curve: Curve | None, evidence: Evidence) -> VerdictNumbers:
 
 def _gap(train: float | None, valid: float | None) -> float | None:
     return None if train is None or not valid else (valid - train) / abs(valid)
+
+
+def _share(part: float, whole: float | None) -> float | None:
+    return part / abs(whole) if whole and math.isfinite(part) else None
 
 
 def _overfits(n: VerdictNumbers, evidence: Evidence) -> str:
@@ -301,31 +318,34 @@ def _overfits(n: VerdictNumbers, evidence: Evidence) -> str:
 def _underfits(
     n: VerdictNumbers, evidence: Evidence, lowest: float | None, *, falling: bool
 ) -> str:
-    if n.gap is None or n.gap >= SMALL_GAP or n.kept is None:
+    if n.gap is None or n.kept is None or n.gap - (n.gap_error or 0.0) >= SMALL_GAP:
         return ""
     start = f"Training and validation loss are alike (gap {100 * n.gap:.0f} %), and "
     if n.over_linear is None or n.over_linear_error is None:
         return f"{start}the loss still fell when the epochs ran out." if falling else ""
-    if n.over_linear > n.over_linear_error:
-        return ""
-    gain = f"{n.over_linear:+.3g} ± {n.over_linear_error:.2g}"
     assert evidence.linear is not None
-    unit, _ = mean_and_error(evidence.linear.losses, evidence.linear.weights)
-    if -n.over_linear > max(n.over_linear_error, SMALL * abs(unit)):
-        return f"{start}a linear model is better (gain of the network: {gain})."
+    name, plain, plain_train = "a linear model", evidence.linear, evidence.linear_train
+    measured, spread = n.over_linear, n.over_linear_error
+    if n.over_mean is not None and n.over_mean < n.over_linear and evidence.mean is not None:
+        name, plain, plain_train = "the training average", evidence.mean, evidence.mean_train
+        measured, spread = n.over_mean, n.over_mean_error or 0.0
+    unit, _ = mean_and_error(plain.losses, plain.weights)
+    if measured > max(spread, SMALL * abs(unit)):
+        return ""
+    gain = f"{measured:+.3g} ± {spread:.2g}"
     if falling:
         return (
-            f"{start}the network is no better than a linear model (gain {gain}), while its loss "
+            f"{start}the network is no better than {name} (gain {gain}), while its loss "
             "still fell when the epochs ran out."
         )
     fits = [] if n.train_kept is None else [n.train_kept]
-    if evidence.linear_train is not None:
-        fits.append(mean_and_error(*evidence.linear_train[:2])[0])
+    if plain_train is not None:
+        fits.append(mean_and_error(*plain_train[:2])[0])
     if lowest is not None and fits and lowest < min(fits) - SMALL * abs(min(fits)):
         return ""
     return (
-        f"{start}the network is no better than a linear model (gain {gain}), and no epoch fitted "
-        "the training rows better: it is too weak, or the task is linear."
+        f"{start}the network is no better than {name} (gain {gain}), and no epoch fitted the "
+        "training rows better: it is too weak, or there is nothing more to find."
     )
 
 
@@ -333,6 +353,14 @@ def _unstable(n: VerdictNumbers, gaps: int) -> str:
     assert n.standard_error is not None
     if gaps:
         return f"The validation loss was not finite in {gaps} of the last epochs."
+    if n.kept is not None and n.best is not None and n.kept_epoch > n.best_epoch:
+        lost = n.kept - n.best
+        fitted = n.train_kept is None or n.train_best is None or n.train_kept < n.train_best
+        if not fitted and lost > max(UNREST * n.standard_error, SMALL * abs(n.best)):
+            return (
+                f"Training and validation loss rose after epoch {n.best_epoch}: the validation "
+                f"loss from {n.best:.4g} to {n.kept:.4g} ± {n.standard_error:.2g}."
+            )
     if n.unrest is None or n.unrest <= UNREST * n.standard_error:
         return ""
     return (
@@ -352,7 +380,10 @@ def _ok(n: VerdictNumbers) -> str:
     return f"{words}."
 
 
-def _action(word: str, *, falling: bool) -> str:
+def _action(word: str, n: VerdictNumbers, *, falling: bool) -> str:
+    lost = n.over_linear is not None and n.over_linear < -(n.over_linear_error or 0.0)
+    if word == "ok" and lost and not falling:
+        return "Use the linear model, which is better here."
     if word == "underfits":
         return "Train for more epochs." if falling else "Try a wider or deeper network."
     return {
