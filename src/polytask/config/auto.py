@@ -5,7 +5,6 @@ from typing import Any
 from .presets import PRESETS
 from .run import PenaltyConfig, RunConfig, Section
 
-
 RIDGES = ("l2", "elastic-net")
 """Penalties that replace weight decay."""
 

@@ -1,45 +1,38 @@
 """One whole fit: the engine behind the command, the estimator and the studies."""
 
+import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-import torch
-from torch import Tensor
-
 from polytask._files import make_folder
 from polytask.config.auto import decide
-from polytask.config.build import (
-    build_backbone,
-    build_balance,
-    build_optimizer_spec,
-    build_plateau,
-    build_schedule,
-    build_stopping,
-)
 from polytask.config.effective import save_run
 from polytask.config.run import RunConfig
-from polytask.data import ResidentBatches, Split
+from polytask.data import Split
+from polytask.data.batches import transform
 from polytask.diagnostics.run_report import RunReport
 from polytask.errors import InvalidArgument, OutOfMemory, TrainingDiverged
 from polytask.export import Bundle
-from polytask.sharing import HardSharing, MultiTaskModel
-from polytask.training import Callback, History, RandomScope, Trainer
+from polytask.regularization.outputs.temperature import Temperature
+from polytask.sharing import MultiTaskModel
+from polytask.training import Callback, History
 
+from .calibrate import calibrate, divide
 from .identity import run_hash, table_hash
+from .linear_fit import LinearFit, fit_linear_table
+from .per_task import PerTask
 from .prepare import Prepared, prepare
+from .refit import chosen_epochs, on_all_rows
 from .report import make_report
+from .training import Trained, Training
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 MODEL, RUN, CHECKPOINT = "model.safetensors", "run.toml", "checkpoint.safetensors"
-SMALL = 2**22
-"""Products of a layer below which a second thread costs more than it brings."""
-
 LAST_GOOD = "last-good.safetensors"
 """The best weights of a run that ended in an error; an earlier model is not overwritten."""
 
@@ -56,6 +49,8 @@ class FitResult:
         prepared: The table as it was split, understood and encoded.
         run: The effective configuration.
         seconds: Wall-clock time.
+        model: What the report is about: the network with its kept weights. The bundle may hold
+            another one that was trained once more, on all rows.
     """
 
     bundle: Bundle
@@ -64,6 +59,7 @@ class FitResult:
     prepared: Prepared
     run: RunConfig
     seconds: float
+    model: MultiTaskModel
 
 
 def fit_table(
@@ -120,125 +116,123 @@ def fit_table(
     prepared = prepare(frame, run, valid=valid, test=test, split=split)
     if announce is not None:
         announce(prepared)
-    device = choose_device(run.training.device)
-    trainer, model = _build(prepared, run, callbacks, out, [frame, valid, test])
-    batches = {
-        part: ResidentBatches(
-            table,
-            batch_size=run.training.batch_size or default_batch_size(len(table.rows)),
-            seed=run.seed,
-            device=device,
-        )
-        for part, table in prepared.tables.items()
-    }
-    try:
-        with cpu_threads(run, batches["train"].batch_size):
-            history = trainer.fit(batches["train"], batches.get("valid"), resume=resume)
-    except (TrainingDiverged, OutOfMemory) as error:
-        if out is None or not trainer.history.best_epoch:
-            raise
-        _bundle(model, prepared, run).save(out / LAST_GOOD)
-        raise type(error)(f"{error} They are in '{out / LAST_GOOD}'.") from error
-    if history.stopped == "interrupted" and not history.best_epoch:
-        # Untrained weights are no model: an earlier one stays, the checkpoint can go on.
-        raise KeyboardInterrupt
-    bundle = _bundle(model, prepared, run)
+    if run.defence == "linear":
+        fitted, history = fit_linear_table(prepared, run)
+        trained = Trained(fitted.model, history, notes=(("linear model", _linear_words(fitted)),))
+    else:
+        trained = _network(prepared, run, callbacks, out, resume, [frame, valid, test])
+    members, temperatures = _members(trained, prepared, run)
+    served = {name: index for index, (names, _) in enumerate(members) for name in names}
+    models = [model for _, model in members]
+    serves = served if len(models) > 1 else {}
+    bundle = _bundle(models, prepared, run, serves)
+    notes = list(trained.notes)
+    if run.training.refit:
+        first = trained.history.best_epoch
+        epochs, best = chosen_epochs(frame, run, first, lambda p, r: Training(p, r).go().history)
+        everything, again = on_all_rows(prepared, run, epochs)
+        last = Training(everything, again).go()
+        divide(last.model, {name: found.value for name, found in temperatures.items()})
+        bundle = _bundle([last.model], everything, run, {})
+        notes.append(("refit", _refit_words(epochs, best)))
     seconds = time.monotonic() - started
-    report = make_report(prepared, run, model, history, seconds=seconds, baselines=baselines)
+    report = make_report(
+        prepared,
+        run,
+        trained.model,
+        trained.history,
+        seconds=seconds,
+        baselines=baselines,
+        predictor=PerTask(models, serves) if serves else None,
+        optimizer=trained.optimizer,
+        techniques=[*trained.defence.describe(), *notes],
+        penalties=() if trained.penalties is None else trained.penalties.describe(),
+        zeros=None if trained.penalties is None else trained.penalties.zeros(),
+        temperatures={name: found.value for name, found in temperatures.items()},
+        kept_epochs=trained.history.best_epochs if serves else None,
+    )
     if out is not None:
         bundle.save(out / MODEL)
         save_run(out / RUN, run)
-    return FitResult(bundle, history, report, prepared, run, seconds)
+    return FitResult(bundle, trained.history, report, prepared, run, seconds, trained.model)
 
 
-def _build(
+def _network(
     prepared: Prepared,
     run: RunConfig,
     callbacks: Sequence[Callback],
     out: Path | None,
+    resume: bool,
     tables: "Sequence[DataFrame | None]",
-) -> tuple[Trainer, MultiTaskModel]:
-    names = [task.name for task in prepared.tasks]
-    encoder = prepared.encoder
-    with RandomScope(run.seed):
-        backbone = build_backbone(
-            run.model,
-            encoder.numeric_width,
-            encoder.cardinalities,
-            numeric_rows(prepared),
-        )
-        model = MultiTaskModel(
-            backbone,
-            HardSharing(names, backbone.width),
-            prepared.groups,
-            head_dropout=run.model.head_dropout,
-        )
-    balance = build_balance(run.balance, names, [task.spec.weight for task in prepared.tasks])
-    trainer = Trainer(
-        model,
-        prepared.tasks,
-        optimizer=build_optimizer_spec(run.optimizer),
-        balance=balance,
-        stopping=build_stopping(run.training),
-        seed=run.seed,
+) -> Trained:
+    """Trains the network; after an error the best weights are saved beside an earlier model."""
+    identity = {} if out is None else {"table": table_hash(tables), "run": run_hash(run)}
+    training = Training(
+        prepared,
+        run,
         callbacks=callbacks,
-        accumulate=run.training.accumulate,
         checkpoint=None if out is None else out / CHECKPOINT,
-        epochs=run.training.epochs,
-        schedule=build_schedule(run.schedule),
-        plateau=build_plateau(run.schedule),
-        clip_norm=run.optimizer.clip_norm,
-        checkpoint_seconds=run.training.checkpoint_seconds,
-        identity={} if out is None else {"table": table_hash(tables), "run": run_hash(run)},
+        identity=identity,
+        resume=resume,
     )
-    return trainer, model
-
-
-def numeric_rows(prepared: Prepared) -> Tensor | None:
-    """The encoded numeric inputs of the training rows, if there are any."""
-    inputs = prepared.tables["train"].inputs
-    return inputs if isinstance(inputs, Tensor) else inputs.get("numeric")
-
-
-def _bundle(model: MultiTaskModel, prepared: Prepared, run: RunConfig) -> Bundle:
-    return Bundle([model], prepared.form, prepared.encoder, run.model_dump(mode="json"))
-
-
-@contextmanager
-def cpu_threads(run: RunConfig, batch_size: int) -> Iterator[None]:
-    """Trains with `training.threads` threads and gives torch its own number back."""
-    before = torch.get_num_threads()
-    small = batch_size * run.model.width**2 < SMALL
-    torch.set_num_threads(run.training.threads or (1 if small else before))
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        trained = training.go()
+    except (TrainingDiverged, OutOfMemory) as error:
+        if out is None or not training.trainer.history.best_epoch:
+            raise
+        _bundle([training.model], prepared, run, {}).save(out / LAST_GOOD)
+        raise type(error)(f"{error} They are in '{out / LAST_GOOD}'.") from error
+    if trained.history.stopped == "interrupted" and not trained.history.best_epoch:
+        # Untrained weights are no model: an earlier one stays, the checkpoint can go on.
+        raise KeyboardInterrupt
+    return trained
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
+def _members(
+    trained: Trained, prepared: Prepared, run: RunConfig
+) -> tuple[list[tuple[list[str], MultiTaskModel]], dict[str, Temperature]]:
+    """The models that predict, each with its tasks, calibrated if that was asked for."""
+    names = [task.name for task in prepared.tasks]
+    members = [(names, trained.model)]
+    if trained.task_weights:
+        members = []
+        by_weights: dict[int, list[str]] = {}
+        for name in names:
+            by_weights.setdefault(id(trained.task_weights.get(name)), []).append(name)
+        for tasks in by_weights.values():
+            model = copy.deepcopy(trained.model)
+            weights = trained.task_weights.get(tasks[0])
+            if weights is not None:
+                model.load_state_dict(weights)
+            members.append((tasks, model))
+    temperatures: dict[str, Temperature] = {}
+    if run.training.calibrate:
+        device = next(trained.model.parameters()).device
+        valid = transform(prepared.tables["valid"], lambda tensor: tensor.to(device))
+        for tasks, model in members:
+            temperatures |= calibrate(model, valid, tasks)
+    return members, temperatures
 
-    Raises:
-        InvalidArgument: If the device does not exist here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidArgument(
-            f"`training.device` {name!r} cannot be used here. Use 'auto', or see `polytask doctor`."
-        ) from error
-    return device
+
+def _bundle(
+    models: Sequence[MultiTaskModel], prepared: Prepared, run: RunConfig, serves: dict[str, int]
+) -> Bundle:
+    return Bundle(models, prepared.form, prepared.encoder, run.model_dump(mode="json"), serves)
 
 
-def default_batch_size(rows: int) -> int:
-    """A power of two near a tenth of the rows, from 16 to 256.
+def _linear_words(fitted: LinearFit) -> str:
+    strengths = sorted(set(fitted.strengths))
+    words = f"strength {strengths[0]:.3g}"
+    if len(strengths) > 1:
+        words = f"strengths {strengths[0]:.3g} to {strengths[-1]:.3g}"
+    forms = ", ".join(candidate.name for candidate in fitted.candidates)
+    return f"{fitted.chosen}, {words}; chosen by cross-validation among {forms}"
 
-    Example:
-        >>> [default_batch_size(rows) for rows in (50, 353, 1000, 30_000)]
-        [16, 32, 64, 256]
-    """
-    return max(16, min(256, 1 << max(rows // 10, 1).bit_length() - 1))
+
+def _refit_words(epochs: int, best: Sequence[int]) -> str:
+    several = f", the mean of {', '.join(map(str, best))}" if len(best) > 1 else ""
+    return (
+        f"the model that is saved was trained once more on all rows, for {epochs} epochs"
+        f"{several}; the figures of this report are those of the model before, which has not seen "
+        "the validation rows"
+    )

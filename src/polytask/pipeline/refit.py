@@ -14,13 +14,11 @@ from .prepare import Prepared, prepare
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from polytask.sharing import MultiTaskModel
-
-Train = Callable[[Prepared, RunConfig], "tuple[MultiTaskModel, History]"]
+Train = Callable[[Prepared, RunConfig], History]
 
 
 def chosen_epochs(
-    frame: "DataFrame", run: RunConfig, first: History, train: Train
+    frame: "DataFrame", run: RunConfig, first: int, train: Train
 ) -> tuple[int, tuple[int, ...]]:
     """The mean best epoch over ``training.splits`` random splits, at least 1, and all of them.
 
@@ -30,14 +28,13 @@ def chosen_epochs(
     Args:
         frame: The table.
         run: Its settings.
-        first: What the first split gave.
+        first: Best epoch of the first split.
         train: Trains on a prepared table.
     """
-    best = [first.best_epoch]
+    best = [first]
     for number in range(1, run.training.splits):
         other = run.model_copy(update={"seed": run.seed + number})
-        _, history = train(prepare(frame, other), other)
-        best.append(history.best_epoch)
+        best.append(train(prepare(frame, other), other).best_epoch)
     return max(1, round(float(np.mean(best)))), tuple(best)
 
 

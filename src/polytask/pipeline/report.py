@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from polytask._version import __version__
@@ -52,6 +52,7 @@ def make_report(
     baselines: bool,
     title: str = "polytask run",
     single: Mapping[str, Mapping[str, Tensor]] | None = None,
+    predictor: nn.Module | None = None,
     optimizer: Optimizer | None = None,
     techniques: Sequence[tuple[str, str]] = (),
     penalties: Sequence[PenaltySummary] = (),
@@ -74,6 +75,7 @@ def make_report(
         baselines: Whether to fit linear baselines.
         title: First line.
         single: Part → task → raw outputs ``[rows, outputs]`` of one network per task.
+        predictor: Predicts in the place of `model`, where every task has weights of its own.
         optimizer: The optimizer of the run: decay, half-lives, and what is not decayed.
         techniques: (name, strength in words) of what describes itself; a name that the run file
             gives too is said in these words.
@@ -92,7 +94,7 @@ def make_report(
     infos = _infos(model, prepared, device)
     tables = {part: _thinned(table) for part, table in prepared.tables.items()}
     sets = {
-        part: collect(model, table, prepared.groups, device=device)
+        part: collect(predictor or model, table, prepared.groups, device=device)
         for part, table in tables.items()
     }
     long_form = isinstance(prepared.form, LongForm)

@@ -74,7 +74,7 @@ def compare_with_single_tasks(
     return make_report(
         result.prepared,
         result.run,
-        result.bundle.members[0],
+        result.model,
         result.history,
         seconds=result.seconds,
         baselines=True,

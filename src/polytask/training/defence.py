@@ -1,4 +1,4 @@
-"""What a run does against overfitting, in one value: everything beyond model, loss and optimizer."""
+"""What a run does against overfitting, beyond model, loss and optimizer, in one value."""
 
 from dataclasses import dataclass
 from typing import final

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from polytask.optim.roles import ParameterInfo
 from polytask.sharing import AdaptedModel, MultiTaskModel
-from polytask.tasks.groups import TaskGroup
 
 
 @final

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
@@ -19,8 +19,8 @@ from polytask.regularization.features import DropoutSchedule
 from polytask.regularization.objective import BoundPenalties
 from polytask.tasks.groups import TaskGroup
 
-from .callbacks import Callback, EpochView, StepView
 from .averaged import measured_weights
+from .callbacks import Callback, EpochView, StepView
 from .checkpoint import environment, load_checkpoint, save_checkpoint
 from .defence import Defence
 from .freezing import FrozenHeads

@@ -23,7 +23,7 @@ from polytask.optim import (
     check_binding,
     constant,
 )
-from polytask.regularization.objective import InputGradient, Penalty
+from polytask.regularization.objective import BoundPenalties, InputGradient, Penalty
 from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
@@ -122,6 +122,10 @@ class Trainer:
         self._used = False
         self.history = History([task.name for task in tasks])
         """What happened so far; of the last fit, also when it ended in an error."""
+        self.optimizer: Optimizer | None = None
+        """The one that trained, after a fit."""
+        self.penalties: BoundPenalties | None = None
+        """The penalties on the weights, bound to the model, after a fit that has any."""
         self.task_weights: dict[str, State] = {}
         """Task → the weights of its own best epoch, after a fit with ``keep="per-task"``."""
         one_of("keep", keep, ("compromise", "per-task"))
@@ -194,6 +198,7 @@ class Trainer:
             if resume:
                 loop.load()
             self.history = loop.history
+            self.optimizer, self.penalties = optimizer, loop.penalties
             try:
                 return loop.go(interrupt)
             finally:

@@ -1,0 +1,94 @@
+"""Temperatures of the classification tasks, fitted on validation rows and put into the heads."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from polytask.data import Batch
+from polytask.diagnostics.evaluate import hard
+from polytask.regularization.outputs.temperature import Temperature, fit_temperature
+from polytask.sharing import MultiTaskModel
+from polytask.tasks.base import Task, masked_sums
+
+KINDS = ("binary", "multiclass", "multilabel")
+"""Kinds of tasks whose outputs are logits."""
+
+
+class Labels(NamedTuple):
+    """The labels of one task."""
+
+    target: Tensor
+    mask: Tensor
+    row_weights: Tensor | None
+
+
+@torch.no_grad()
+def calibrate(model: MultiTaskModel, valid: Batch, tasks: Sequence[str]) -> dict[str, Temperature]:
+    """Divides the logits of every classification task by its temperature.
+
+    Weight and bias of a head divided by T divide its logits, exactly: nothing else needs to know,
+    and the order of the classes stays. The members of an ensemble are divided before their
+    probabilities are averaged. Tasks whose labels do not determine T are left as they are.
+
+    Args:
+        model: In eval mode; its heads are changed.
+        valid: Validation rows on the model's device.
+        tasks: Names of the tasks to look at.
+
+    Returns:
+        Task → its temperature, for the tasks that were changed.
+    """
+    found: dict[str, Temperature] = {}
+    features = model.backbone(valid.inputs)
+    raw = model.heads(model.sharing(features))
+    for group in model.heads.groups:
+        for place, task in enumerate(group.tasks):
+            if task.name not in tasks or task.spec.kind not in KINDS:
+                continue
+            labels = Labels(
+                valid.targets[group.name][:, place], valid.masks[group.name][:, place],
+                valid.row_weights,
+            )  # fmt: skip
+            if not bool(labels.mask.any()):
+                continue
+            logits = raw[group.name].select(-2, place).double()
+            temperature = fit_temperature(partial(log_loss, hard(task), logits, labels))
+            if temperature.bounded:
+                continue
+            found[task.name] = temperature
+    divide(model, {name: temperature.value for name, temperature in found.items()})
+    return found
+
+
+@torch.no_grad()
+def divide(model: MultiTaskModel, temperatures: Mapping[str, float]) -> None:
+    """Divides the logits of some tasks, by dividing their heads.
+
+    Args:
+        model: Its heads are changed.
+        temperatures: Task → divisor.
+    """
+    for group, stack in zip(model.heads.groups, model.heads.stacks, strict=True):
+        for place, task in enumerate(group.tasks):
+            if task.name in temperatures:
+                stack.weight[place] /= temperatures[task.name]
+                stack.bias[place] /= temperatures[task.name]
+
+
+def log_loss(task: Task, logits: Tensor, labels: Labels, temperature: float) -> float:
+    """Mean loss of the logits divided by a temperature.
+
+    Args:
+        task: Without label smoothing.
+        logits: ``[rows, outputs]``, or ``[rows, members, outputs]`` of an ensemble.
+        labels: Of the same rows.
+        temperature: The divisor.
+    """
+    scaled = logits / temperature
+    if scaled.ndim == 3:
+        scaled = task.average(scaled.transpose(0, 1))
+    sums, counts = masked_sums(task.loss(scaled, labels.target), labels.mask, labels.row_weights)
+    return float(sums / counts)
