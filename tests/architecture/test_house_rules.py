@@ -160,15 +160,63 @@ def test_shapes_and_postponed_annotations_do_not_mix():
     assert not offenders, "jaxtyping executes annotations; remove the __future__ import"
 
 
+def ambiguous_norms(source: str) -> list[str]:
+    """Norms whose meaning depends on the shape, in code and in examples of docstrings.
+
+    On a matrix `torch.linalg.norm(W, 1)` is the largest column sum and `(W, 2)` the spectral norm,
+    where `torch.norm` and `vector_norm` take all entries. `matrix_norm` says by its name what it
+    is; 1, inf and their negatives (sums of columns and rows) are no norm that polytask has.
+    """
+    found = re.findall(r"\b(?:torch|linalg|functional)\.norm\b", source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in (
+            "torch", "numpy", "scipy",
+        ):  # fmt: skip
+            found += [f"{node.module}.norm" for name in node.names if name.name == "norm"]
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).split(".")[-1]
+        if name == "matrix_norm":
+            given = [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "ord")]
+            if [ast.unparse(value) for value in given] not in (["'nuc'"], ["'fro'"], ["2"]):
+                found.append(ast.unparse(node))
+    return found
+
+
 def test_names_of_matrix_norms_are_explicit():
     """`torch.norm` and `linalg.norm` change meaning with the shape; use vector_norm."""
-    pattern = re.compile(r"torch\.norm\(|linalg\.norm\(")
-    offenders = [
-        relative(path)
+    offenders = {
+        relative(path): found
         for path in FILES
-        if "import numpy" not in path.read_text() and pattern.search(path.read_text())
-    ]
-    assert not offenders
+        if (found := ambiguous_norms(path.read_text(encoding="utf-8")))
+    }
+    assert not offenders, f"use torch.linalg.vector_norm: {offenders}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.norm(w, 2)",
+        "torch.linalg.norm(w, 1)",
+        "from torch import linalg\nlinalg.norm(w)",
+        "from torch.linalg import norm\nnorm(w, 2)",
+        "from torch import norm as length\nlength(w)",
+        "numpy.linalg.norm(w, 1)",
+        "linalg.matrix_norm(w, 1)",
+        "linalg.matrix_norm(w)",
+        "linalg.matrix_norm(w, ord=float('inf'))",
+        'def f():\n    """An example.\n\n    >>> torch.norm(w)\n    """',
+    ],
+)
+def test_ambiguous_norms_are_found(source: str):
+    assert ambiguous_norms(source)
+
+
+def test_norms_that_say_what_they_are_pass():
+    assert not ambiguous_norms(
+        "torch.linalg.vector_norm(w, 1)\nlinalg.matrix_norm(w, 'nuc')\n"
+        "linalg.matrix_norm(w, ord=2)\ntorch._foreach_norm(ws)\nself.norm(x)"
+    )
 
 
 def test_no_room_is_called_utils():

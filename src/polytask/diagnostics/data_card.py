@@ -16,7 +16,7 @@ MEAN_DRIFT = 0.25
 """Standardised mean difference below which a drift is never flagged."""
 SHARE_DRIFT = 0.1
 """Total variation below which a drift is never flagged."""
-_CHUNK = 65_536
+_CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,11 @@ def describe_data(
         Rows count as duplicates if all encoded inputs are equal to the last bit: columns that
         the model does not see (identifiers, dates) may differ.
     """
-    train = tables["train"]
-    inputs, labels = _inputs(train), _labels(train)
-    known, known_pairs = row_hashes(inputs), row_hashes([*inputs, *labels])
-    duplicates, same_labels = {}, {}
-    for name, table in tables.items():
-        if name != "train":
-            columns = _inputs(table)
-            found = np.isin(row_hashes(columns), known)
-            both = np.isin(row_hashes([*columns, *_labels(table)]), known_pairs)
-            duplicates[name], same_labels[name] = int(found.sum()), int(both.sum())
+    hashes = {name: _hashed(table) for name, table in tables.items()}
+    known, known_pairs = hashes["train"]
+    others = {name: pair for name, pair in hashes.items() if name != "train"}
+    duplicates = {name: int(np.isin(rows, known).sum()) for name, (rows, _) in others.items()}
+    same_labels = {name: int(np.isin(p, known_pairs).sum()) for name, (_, p) in others.items()}
     other = tables.get("valid", tables.get("test"))
     cards = {
         index: _card(group, place, tables, other, parameters)
@@ -104,11 +99,12 @@ def describe_data(
     )
 
 
-def row_hashes(parts: Sequence[Tensor]) -> NDArray[np.uint64]:
+def row_hashes(parts: Sequence[Tensor], seed: int = 0) -> NDArray[np.uint64]:
     """One 64-bit hash per row; equal rows have equal ones, others practically never.
 
     Args:
         parts: Tensors with the same number of rows.
+        seed: Hashes of different seeds have nothing to do with each other.
 
     Example:
         >>> first, second, third = row_hashes([torch.tensor([[1.0, 0.0], [1.0, -0.0], [0.0, 1.0]])])
@@ -116,20 +112,26 @@ def row_hashes(parts: Sequence[Tensor]) -> NDArray[np.uint64]:
         (True, False)
     """
     total = np.zeros(len(parts[0]), dtype=np.uint64)
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     for part in parts:
         flat = part.reshape(len(part), -1)
         keys = generator.integers(0, 2**64, flat.shape[1], dtype=np.uint64)
         for start in range(0, len(flat), _CHUNK):
-            piece = flat[start : start + _CHUNK].cpu().double().numpy() + 0.0  # -0.0 becomes 0.0
-            mixed = (np.ascontiguousarray(piece).view(np.uint64) ^ keys) * np.uint64(
-                0x9E3779B97F4A7C15
-            )
+            piece = flat[start : start + _CHUNK].cpu().double() + 0.0  # -0.0 becomes 0.0
+            mixed = piece.contiguous().numpy().view(np.uint64)
+            mixed ^= keys
+            mixed *= np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
             mixed *= np.uint64(0xBF58476D1CE4E5B9)
             mixed ^= mixed >> np.uint64(32)
             total[start : start + _CHUNK] += mixed.sum(1, dtype=np.uint64)
     return total
+
+
+def _hashed(table: Batch) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Hashes of the inputs, and of inputs with labels."""
+    inputs = row_hashes(_inputs(table))
+    return inputs, inputs + row_hashes(_labels(table), seed=1)
 
 
 def _inputs(table: Batch) -> list[Tensor]:

@@ -175,12 +175,12 @@ def measure_structure(
 
 
 def as_matrix(info: ParameterInfo) -> Tensor | None:
-    """A weight as ``[outputs, inputs]``: k stacked heads count as k · outputs rows."""
+    """A weight as ``[outputs, inputs]``; stacked heads (of members) count as rows, one by one."""
     weight = info.parameter.detach()
     if info.kind is not Kind.WEIGHT or weight.ndim < 2:
         return None
-    if info.role is Role.HEAD and weight.ndim == 3:
-        return weight.flatten(0, 1)
+    if info.role is Role.HEAD and weight.ndim > 2:
+        return weight.flatten(0, -2)
     return weight if weight.ndim == 2 else weight.movedim(1, -1).flatten(1, -2).flatten(0, 1)
 
 

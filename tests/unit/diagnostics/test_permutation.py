@@ -68,7 +68,7 @@ def test_every_kind_of_task_with_signal_is_significant(make_table, encode):
     assert [test.task for test in tests] == [task.name for task in train.tasks]
     assert {test.p_value for test in tests} == {1 / 20}
     assert all(test.score < min(test.shuffled) for test in tests)
-    assert all(0 < test.memorised < 0.5 for test in tests)
+    assert all(-0.01 < test.memorised < 0.1 for test in tests), tests
 
 
 def test_a_hundred_permutations_leave_the_generator_of_torch_alone(make_table):
