@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
+from torch.nn.functional import dropout as dropout_of
 
 from polytask._checks import one_of, probability, require
 from polytask.errors import PolytaskWarning
@@ -43,6 +44,49 @@ class BatchNorm(nn.Module):
             return batch_norm(features, mean, variance, norm.weight, norm.bias, eps=norm.eps)
         normalised: Tensor = norm(features)
         return normalised
+
+
+@final
+class DropPath(nn.Module):
+    """Stochastic depth: drops a whole residual branch, for every sample on its own.
+
+    y_i = m_i x_i / (1 − p) with m_i ~ Bernoulli(1 − p) while training, y = x in evaluation.
+
+    Args:
+        p: Probability of dropping the branch of a sample, in [0, 1).
+
+    Shapes:
+        branch: ``[rows, …]``, to the same shape.
+
+    Raises:
+        InvalidArgument: If `p` is out of range.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> sorted(set(DropPath(0.5)(torch.ones(8, 2)).sum(1).tolist()))
+        [0.0, 4.0]
+
+    Reference:
+        Huang, Sun, Liu, Sedra & Weinberger, Deep Networks with Stochastic Depth, ECCV 2016.
+        https://arxiv.org/abs/1603.09382
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        probability("drop_path", p)
+        self.p = p
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """The branch of some samples, scaled; zeros for the others."""
+        if not self.training or self.p == 0:
+            return branch
+        ones = branch.new_ones((len(branch),) + (1,) * (branch.ndim - 1))
+        return branch * dropout_of(ones, self.p)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p:g}"
 
 
 _NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
@@ -104,7 +148,7 @@ def check_sizes(width: int, depth: int, dropout: float) -> None:
 
 
 def present(layers: list[nn.Module]) -> nn.Sequential:
-    """The layers in order, without those that do nothing (no normalisation, dropout 0).
+    """The layers in order, without those that do nothing (no normalisation, p = 0).
 
     Args:
         layers: Any layers.
@@ -114,6 +158,6 @@ def present(layers: list[nn.Module]) -> nn.Sequential:
             layer
             for layer in layers
             if not isinstance(layer, nn.Identity)
-            and not (isinstance(layer, nn.Dropout) and layer.p == 0)
+            and not (isinstance(layer, (nn.Dropout, DropPath)) and layer.p == 0)
         )
     )

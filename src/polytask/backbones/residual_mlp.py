@@ -1,14 +1,16 @@
 """The multi-layer perceptron with pre-normalised residual blocks."""
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polytask._checks import probability
+
 from .base import Backbone
+from .layers import DropPath, check_sizes, present
 from .layers import activation as activation_layer
-from .layers import check_sizes, present
 from .layers import normalization as normalization_layer
 from .table_input import TableInput
 
@@ -28,6 +30,8 @@ class ResidualMLP(Backbone):
         dropout: Probability of dropping a unit after each activation, in [0, 1).
         activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"mish"``, ``"selu"`` or ``"tanh"``.
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
+        drop_path: Probability of dropping the last block of a sample while training, in [0, 1);
+            block i of n is dropped with i/n of it.
 
     Shapes:
         inputs: As `TableInput`.
@@ -57,11 +61,13 @@ class ResidualMLP(Backbone):
         dropout: float = 0.1,
         activation: str = "relu",
         normalization: str = "none",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
+        probability("drop_path", drop_path)
         self.width = width
-        self.architecture = {
+        self.architecture: dict[str, Any] = {
             "backbone": "residual-mlp",
             "numeric": numeric,
             "cardinalities": list(cardinalities),
@@ -71,6 +77,8 @@ class ResidualMLP(Backbone):
             "activation": activation,
             "normalization": normalization,
         }
+        if drop_path > 0:
+            self.architecture["drop_path"] = drop_path
         self.input = TableInput(numeric, cardinalities)
         self.stem = nn.Linear(self.input.width, width)
         self.blocks = nn.ModuleList(
@@ -81,9 +89,10 @@ class ResidualMLP(Backbone):
                     activation_layer(activation),
                     nn.Dropout(dropout),
                     nn.Linear(width, width),
+                    DropPath(drop_path * number / depth),
                 ]
             )
-            for _ in range(depth)
+            for number in range(1, depth + 1)
         )
         self.last = present(
             [

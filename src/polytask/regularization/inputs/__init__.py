@@ -1,1 +1,20 @@
 """Regularizers that change the rows of a batch before the model sees them."""
+
+from .base import InputRegularizer, Mixing
+from .c_mixup import CMixup
+from .cutmix import CutMix
+from .feature_dropout import FeatureDropout
+from .mixing import mixed_sums
+from .mixup import Mixup
+from .noise import InputNoise
+
+__all__ = [
+    "CMixup",
+    "CutMix",
+    "FeatureDropout",
+    "InputNoise",
+    "InputRegularizer",
+    "Mixing",
+    "Mixup",
+    "mixed_sums",
+]

@@ -1,0 +1,114 @@
+"""CutMix for tables: some columns of every row come from another row."""
+
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from polytask._checks import require
+from polytask.data.batch import Batch, Inputs
+
+from .base import InputRegularizer, Mixing
+from .parts import first_part
+
+
+@final
+class CutMix(InputRegularizer):
+    """Copies a random subset of columns from another row, and mixes the losses in proportion.
+
+    With the given probability a batch is changed: u ~ Beta(1, 1), m = round(u n) of its n original
+    columns are drawn, one random permutation i → j, and these columns of row i become those of row
+    j. The share of the row's own label is 1 − m/n.
+
+    Args:
+        probability: How many of the batches are changed, in (0, 1].
+        blocks: Groups of indices of numeric columns that encode one original column (the parts of
+            a date, a value and its missing mark): they move together and count as one column.
+            Indices that are named nowhere are columns of their own, as all category columns are.
+
+    Raises:
+        InvalidArgument: If `probability` is out of range, a block is empty, an index is negative
+            or occurs twice, or a batch has fewer numeric columns than a block names.
+
+    Shapes:
+        inputs: ``[rows, columns]`` or a mapping of such tensors; `blocks` are columns of the
+            tensor, or of ``"numeric"``. Further axes move with their column.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> numbers = torch.arange(3.0).unsqueeze(1).expand(3, 4)
+        >>> batch = Batch(numbers, {}, {}, None, torch.arange(3))
+        >>> mixed, mixing = CutMix(1.0, blocks=[(0, 1)])(batch)
+        >>> bool((mixed.inputs[:, 0] == mixed.inputs[:, 1]).all())
+        True
+
+    Note:
+        A batch of one row is left alone.
+
+    Reference:
+        Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable
+        Features, ICCV 2019, https://arxiv.org/abs/1905.04899; on tables as in Kadra, Lindauer,
+        Hutter & Grabocka, Well-tuned Simple Nets Excel on Tabular Datasets, NeurIPS 2021.
+        https://arxiv.org/abs/2106.11189
+    """
+
+    mixes: ClassVar[bool] = True
+
+    def __init__(self, probability: float = 0.2, blocks: Sequence[Sequence[int]] = ()) -> None:
+        require(0 < probability <= 1, "probability", "be above 0 and at most 1", probability)
+        named = [column for block in blocks for column in block]
+        require(
+            all(len(block) > 0 for block in blocks)
+            and all(column >= 0 for column in named)
+            and len(set(named)) == len(named),
+            "blocks",
+            "hold non-empty groups of column indices, every index once",
+            blocks,
+        )
+        self.probability = probability
+        self.blocks = tuple(tuple(block) for block in blocks)
+        self._widest = max(named, default=-1)
+
+    def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
+        """The rows with columns of their partners, or the batch itself."""
+        part = first_part(batch.inputs)
+        rows = len(part)
+        if rows < 2 or float(torch.rand(())) >= self.probability:
+            return batch, None
+        columns = self._columns(batch.inputs)
+        copied = round(float(torch.rand(())) * len(columns))
+        partner = torch.randperm(rows, device=part.device)
+        taken: dict[str, list[int]] = {}
+        for choice in torch.randperm(len(columns))[:copied].tolist():
+            name, block = columns[choice]
+            taken.setdefault(name, []).extend(block)
+        shares = torch.full((rows,), 1.0 - copied / len(columns), device=part.device)
+        inputs = _copied(batch.inputs, partner, taken)
+        return batch._replace(inputs=inputs), Mixing(partner, shares)
+
+    def describe(self) -> str:
+        """How many batches are changed, in words."""
+        return f"columns of other rows in {self.probability:.0%} of the batches"
+
+    def _columns(self, inputs: Inputs) -> list[tuple[str, Sequence[int]]]:
+        """The original columns: the name of the part and the indices within it."""
+        parts = {"numeric": inputs} if isinstance(inputs, Tensor) else inputs
+        width = parts["numeric"].shape[1] if "numeric" in parts else 0
+        require(self._widest < width, "blocks", f"name columns below {width}", self.blocks)
+        named = {column for block in self.blocks for column in block}
+        columns: list[tuple[str, Sequence[int]]] = [("numeric", block) for block in self.blocks]
+        for name, part in parts.items():
+            alone = set(range(part.shape[1])) - (named if name == "numeric" else set())
+            columns += [(name, (column,)) for column in sorted(alone)]
+        return columns
+
+
+def _copied(inputs: Inputs, partner: Tensor, taken: dict[str, list[int]]) -> Inputs:
+    parts = {"numeric": inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    for name, columns in taken.items():
+        part = parts[name]
+        index = torch.tensor(columns, device=part.device)
+        other = part.index_select(1, index).index_select(0, partner)
+        parts[name] = part.index_copy(1, index, other)
+    return parts["numeric"] if isinstance(inputs, Tensor) else parts

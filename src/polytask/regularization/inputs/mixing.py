@@ -1,0 +1,64 @@
+"""The losses of mixed rows: two labels per row, each with its own loss."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .base import Mixing
+
+
+def mixed_sums(
+    own: Float[Tensor, "rows *k"],
+    partner: Float[Tensor, "rows *k"],
+    mask: Bool[Tensor, "rows *k"],
+    row_weights: Tensor | None,
+    mixing: Mixing,
+) -> tuple[Float[Tensor, "*k"], Float[Tensor, "*k"]]:
+    """Sums and counts of mixed losses over the rows whose two labels both exist.
+
+    S = Σ_i m_i m_j (l_i w_i L(f(x̃_i), y_i) + (1 − l_i) w_j L(f(x̃_i), y_j)),
+    n = Σ_i m_i m_j (l_i w_i + (1 − l_i) w_j)
+
+    with j the partner of row i, l_i the share of its own label, m the mask and w the row weights.
+    Losses are mixed, not labels: the mean of two classes is no class, and the mean of two numbers
+    has another loss than the two have on average.
+
+    Args:
+        own: Unreduced loss against the row's own label.
+        partner: Unreduced loss against the label of the partner: targets taken at
+            ``mixing.partner``.
+        mask: True where a row has a label of its own; the partner's is looked up here.
+        row_weights: ``[rows]``, or None for ones.
+        mixing: Partners and shares.
+
+    Returns:
+        Sums and counts of shape ``[*k]``.
+
+    Note:
+        A row counts only if both labels exist. Were one enough, the shares of a sparse task would
+        depend on where its gaps are. The replaced cells are exact zeros, so that a filled gap
+        contributes neither value nor gradient.
+
+    Example:
+        >>> mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.75]))
+        >>> own, partner = torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0], [6.0]])
+        >>> mask = torch.tensor([[True], [True]])
+        >>> [x.tolist() for x in mixed_sums(own, partner, mask, None, mixing)]
+        [[5.0], [2.0]]
+
+    Reference:
+        Zhang, Cissé, Dauphin & Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+        https://arxiv.org/abs/1710.09412
+    """
+    both = mask & mask.index_select(0, mixing.partner)
+    shape = (-1,) + (1,) * (own.ndim - 1)
+    first = mixing.share.to(own.dtype)
+    second = 1.0 - first
+    if row_weights is None:
+        counts = both.to(own.dtype).sum(0)
+    else:
+        weights = row_weights.to(own.dtype)
+        first, second = first * weights, second * weights.index_select(0, mixing.partner)
+        counts = torch.where(both, (first + second).view(shape), 0.0).sum(0)
+    losses = first.view(shape) * own + second.view(shape) * partner
+    return torch.where(both, losses, 0.0).sum(0), counts
