@@ -13,7 +13,8 @@ if TYPE_CHECKING:
         build_stopping,
         target_spec,
     )
-    from .catalogue import FAMILIES, METHODS, Method, find, methods, resolve
+    from .catalogue import FAMILIES, METHODS
+from .method import Method, find, methods, resolve
     from .checks import check_run
     from .effective import run_document, run_to_toml, save_run
     from .overrides import apply_overrides

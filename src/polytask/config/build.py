@@ -196,22 +196,24 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
     first = "strength" if "strength" in parameters else "limit"
     if first == "limit" and "limit" in entry.options:
         raise InvalidArgument(f"`{option}.limit` is the strength of {entry.name!r}; give it there.")
-    chosen = {key: value for key, value in (
-        ("roles", frozenset(Role(role) for role in entry.roles) if entry.roles else None),
-        ("names", entry.names if entry.names != ".*" else None),
-        ("group", entry.group),
-    ) if value is not None}  # fmt: skip
+    chosen = [key for key in ("roles", "names", "group") if key in entry.model_fields_set]
     if chosen and "selector" not in parameters:
         raise InvalidArgument(
-            f"`penalties.{entry.name}.{next(iter(chosen))}` has no effect here: the penalty does "
-            "not act on weights. Leave it out."
+            f"`penalties.{entry.name}.{chosen[0]}` has no effect here: the penalty does not act on "
+            "weights. Leave it out."
         )
     built: Penalty | InputGradient = method(**{first: entry.strength}, **entry.options)
-    if chosen:
-        assert not isinstance(built, InputGradient)
-        selector = replace(built.selector, **chosen)
-        built = method(**{first: entry.strength}, selector=selector, **entry.options)
-    return built
+    if not chosen or isinstance(built, InputGradient):
+        return built
+    own = built.selector
+    selector = replace(
+        own,
+        roles=frozenset(Role(role) for role in entry.roles) if entry.roles else own.roles,
+        names=entry.names,
+        group=entry.group or own.group,
+    )
+    selected: Penalty = method(**{first: entry.strength}, selector=selector, **entry.options)
+    return selected
 
 
 def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":

@@ -48,7 +48,7 @@ class ParameterInfo:
     role: Role
     kind: Kind
     tasks: frozenset[str]
-    order: tuple[str, ...] = ()
+    order: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def shared(self) -> bool:

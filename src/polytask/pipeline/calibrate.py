@@ -71,11 +71,9 @@ def divide(model: MultiTaskModel, temperatures: Mapping[str, float]) -> None:
         model: Its heads are changed.
         temperatures: Task → divisor.
     """
-    for group, stack in zip(model.heads.groups, model.heads.stacks, strict=True):
-        for place, task in enumerate(group.tasks):
-            if task.name in temperatures:
-                stack.weight[place] /= temperatures[task.name]
-                stack.bias[place] /= temperatures[task.name]
+    for task, temperature in temperatures.items():
+        for tensor in model.heads.of(task):
+            tensor.div_(temperature)
 
 
 def log_loss(task: Task, logits: Tensor, labels: Labels, temperature: float) -> float:

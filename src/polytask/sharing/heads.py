@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask._checks import at_least, probability, require
+from polytask._checks import at_least, probability, require, unknown
 from polytask.optim.roles import Kind, ParameterInfo, Role
 from polytask.tasks.groups import TaskGroup
 
@@ -223,6 +223,19 @@ class Heads(nn.Module):
                 cut = None if len(chosen) == len(names) else chosen
                 outputs[group.name] = stack([representations[names[i]] for i in chosen], cut)
         return outputs
+
+    def of(self, task: str) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one task's head: views, so that writing in them moves the head.
+
+        Raises:
+            UnknownName: If there is no such task.
+        """
+        for names, stack in zip(self._names, self.stacks, strict=True):
+            if task in names:
+                place = names.index(task)
+                weight, bias = (parameter.detach()[place] for parameter in stack.parameters())
+                return weight, bias
+        raise unknown("task", task, [name for names in self._names for name in names])
 
     def roles(self) -> list[ParameterInfo]:
         """Weight and bias of every stack; a group's tasks all reach its one tensor."""

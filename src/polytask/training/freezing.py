@@ -64,9 +64,5 @@ def _private(model: nn.Module, infos: Sequence[ParameterInfo], task: str) -> lis
     heads = model.heads if isinstance(model, MultiTaskModel | AdaptedModel) else None
     if heads is None:
         return views
-    for group, stack in zip(heads.groups, heads.stacks, strict=True):
-        names = [member.name for member in group.tasks]
-        if len(names) > 1 and task in names:
-            place = names.index(task)
-            views += [stack.weight.detach()[place], stack.bias.detach()[place]]
-    return views
+    stacked = any(task in (m.name for m in g.tasks) and len(g.tasks) > 1 for g in heads.groups)
+    return [*views, *heads.of(task)] if stacked else views

@@ -27,6 +27,7 @@ from .freezing import FrozenHeads
 from .history import EpochRecord, History
 from .interrupt import Interrupt
 from .keeping import Kept
+from .loop_state import loop_state, restore_loop
 from .measure import finite, means, measure, measure_baseline, subset, user_order
 from .memory import out_of_memory
 from .seeding import RandomScope
@@ -319,28 +320,7 @@ class Loop:
         """Writes a checkpoint of the state between two updates."""
         if self.plan.checkpoint is None:
             return
-        plateau, averaging = self.plan.plateau, self.plan.defence.averaging
-        save_checkpoint(
-            self.plan.checkpoint,
-            self.identity,
-            {
-                "model": dict(self.model.state_dict()),
-                "kept": self.kept.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "balance": dict(self.plan.balance.state_dict()),
-                "stopping": self.plan.stopping.state_dict(),
-                "plateau": plateau.state_dict() if plateau else None,
-                "batches": self.train.state_dict(),
-                "random": self.random.state_dict(),
-                "step": self.step.state_dict(),
-                "history": self.history.to_json(),
-                "penalties": self.penalties.state_dict() if self.penalties else None,
-                "averaging": averaging.state_dict() if averaging else None,
-                "teaching": self.teaching.state_dict() if self.teaching else None,
-                "epoch": self.epoch,
-                "consecutive_skips": self.consecutive_skips,
-            },
-        )
+        save_checkpoint(self.plan.checkpoint, self.identity, loop_state(self))
 
     def load(self) -> None:
         """Continues from the checkpoint."""
@@ -349,25 +329,4 @@ class Loop:
             raise InvalidArgument("`resume` must come with a `checkpoint` file; got None.")
         if not path.exists():
             raise FileProblem(f"Nothing to resume: there is no checkpoint at '{path}'.")
-        state = load_checkpoint(path, self.identity)
-        self.model.load_state_dict(state["model"])
-        self.kept.load_state_dict(state["kept"], self.step.totals.device)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.plan.balance.load_state_dict(state["balance"])
-        self.plan.stopping.load_state_dict(state["stopping"])
-        if self.plan.plateau is not None:
-            self.plan.plateau.load_state_dict(state["plateau"])
-        self.train.load_state_dict(state["batches"])
-        self.step.load_state_dict(state["step"])
-        self.history = History.from_json(state["history"])
-        if self.penalties is not None:
-            self.penalties.load_state_dict(state["penalties"])
-        if self.plan.defence.averaging is not None:
-            self.plan.defence.averaging.load_state_dict(state["averaging"])
-        if self.teaching is not None:
-            self.teaching.load_state_dict(state["teaching"])
-        if self.frozen is not None:
-            self.frozen.freeze(self.plan.stopping.settled)
-        self.epoch = state["epoch"]
-        self.consecutive_skips = state["consecutive_skips"]
-        self.random.load_state_dict(state["random"])
+        restore_loop(self, load_checkpoint(path, self.identity))

@@ -57,12 +57,12 @@ class Step:
         balance: LossBalancer,
         optimizer: Optimizer,
         clip_norm: float,
-        defence: Defence,
+        defence: Defence | None = None,
         penalties: BoundPenalties | None = None,
         teaching: Teaching | None = None,
         frozen: FrozenHeads | None = None,
     ) -> None:
-        self.defence = defence
+        self.defence = defence or Defence()
         self.penalties = penalties
         self.teaching = teaching
         self.frozen = frozen

@@ -389,7 +389,7 @@ def test_accumulation_needs_weights_that_do_not_depend_on_the_losses(problem):
         def objective(self, losses, present, counts):
             return losses.square().sum()
 
-    with pytest.raises(Unsupported, match="`accumulate` must be 1 with Squares"):
+    with pytest.raises(Unsupported, match="`accumulate` above 1 cannot be combined with a balancer"):
         problem.trainer(problem.model(), balance=Squares(), accumulate=2)
 
 

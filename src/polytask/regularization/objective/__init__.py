@@ -4,6 +4,7 @@ from .base import Penalty
 from .bound import BoundPenalties, PenaltySummary, Zeros, penalise
 from .elastic_net import ElasticNet
 from .group_lasso import GroupLasso
+from .input_gradient import InputGradient
 from .joint_features import JointFeatures
 from .l1 import L1
 from .l2 import L2
@@ -18,6 +19,7 @@ __all__ = [
     "BoundPenalties",
     "ElasticNet",
     "GroupLasso",
+    "InputGradient",
     "JointFeatures",
     "Layout",
     "Nuclear",
