@@ -21,7 +21,9 @@ from .shrinkage import Ridge
 from .solver import Solution, minimise
 from .standardise import Standardisation
 
-RATIO, RIDGE_RATIO = 1e-3, 1e-7
+RATIO, RIDGE_RATIO, RIDGE_RATIO_OF_ROWS = 1e-3, 1e-7, 1e-5
+"""Smallest over largest λ: of penalties that select; of the others, with closed forms or not."""
+STEPS_OF_CHOICE = 400
 
 
 @final
@@ -75,8 +77,8 @@ def choose(
     separate_strengths: bool = True,
     alone: NDArray[np.bool_] | None = None,
     rows_of_choice: int = 5000,
-    tolerance: float = 1e-6,
-    max_iterations: int = 5000,
+    tolerance: float = 1e-5,
+    max_iterations: int = 3000,
     progress: Progress | None = None,
 ) -> Choice:
     """Chooses form and strength of the penalty by cross-validation and fits on all rows.
@@ -91,7 +93,8 @@ def choose(
         seed: Of the folds and of the rows of the choice.
         rule: How λ is chosen within a form.
         count: λ per form, at least 1.
-        separate_strengths: Whether ridge has a λ for every output.
+        separate_strengths: Whether ridge regression has a λ for every output, that of the lowest
+            leave-one-out error.
         alone: Inputs that are not standardised.
         rows_of_choice: Most rows that the choice looks at; the best λ hardly depends on them.
         tolerance: Of the final fit.
@@ -112,6 +115,7 @@ def choose(
     part = _part(problem, rows_of_choice, seed)
     assignment = make_folds(part, folds, seed)
     data = Standardisation.fit(part.inputs, alone).apply(part)
+    numbers = DataTerm(data).only_numbers
     found: list[Candidate] = []
     taken: list[tuple[ConvexPenalty, Array]] = []
     done = 0
@@ -121,7 +125,7 @@ def choose(
             progress(done + step, count * len(penalties))
 
     for penalty in penalties:
-        ratio = RATIO if penalty.selects else RIDGE_RATIO
+        ratio = RATIO if penalty.selects else RIDGE_RATIO if numbers else RIDGE_RATIO_OF_ROWS
         grid = strengths(data, penalty, ratio=ratio, count=count)
         own = separate_strengths and rule == "best" and _separable(data, penalty)
         scores = cross_validate(
@@ -131,12 +135,17 @@ def choose(
             assignment=assignment,
             alone=alone,
             end_early=not own,
+            max_iterations=2000 if numbers else STEPS_OF_CHOICE,
             progress=tick,
         )
         done += count
         place = np.full(part.outputs, scores.chosen(rule))
         if own:
-            place = scores.per_output()
+            terms = DataTerm(data)
+            if terms.only_numbers:
+                place = ClosedForm(terms).leave_one_out(grid).argmin(0)
+            else:
+                place = scores.per_output()
         found.append(_candidate(penalty, scores, place, found))
         taken.append((penalty, np.array(scores.strengths)[place]))
     best = 0
