@@ -175,3 +175,16 @@ def test_leave_one_out_is_that_of_refitted_models():
     assert np.allclose(found, slow, rtol=1e-9)
     fitted = solve(own, Ridge(strength)).data_term
     assert not np.isclose(found.sum(), fitted, rtol=1e-2)
+
+
+def test_the_strength_of_some_rows_is_moved_to_all():
+    own = sparse(400)
+    some = choose(own, [Ridge(0.0)], rows_of_choice=100, separate_strengths=False)
+    part = Problem.wide(own.inputs, own.targets)
+    rows = np.sort(np.random.default_rng(0).choice(400, 100, replace=False))
+    alone = choose(part.take(rows), [Ridge(0.0)], separate_strengths=False)
+    (moved,), (plain,) = some.candidates[0].strengths, alone.candidates[0].strengths
+    assert moved == pytest.approx(plain / 4)
+    used = solve(Standardisation.fit(own.inputs).apply(own), Ridge(moved))
+    assert np.allclose(used.predict(Standardisation.fit(own.inputs).inputs(own.inputs)),
+                       some.solution.predict(own.inputs), atol=1e-8)  # fmt: skip
