@@ -58,7 +58,7 @@ def describe_groups(
         _summary(
             tuple(names.get(id(p), f"unnamed {tuple(p.shape)}") for p in group["params"]),
             float(group.get("initial_lr", group["lr"])),
-            float(group.get("weight_decay", 0.0)),
+            float(group.get("initial_weight_decay", group.get("weight_decay", 0.0))),
             isinstance(optimizer, AdamW),
         )
         for group in optimizer.param_groups

@@ -148,7 +148,7 @@ def soft_binary(
         https://arxiv.org/abs/1503.02531
     """
     own = full_precision(logits) / temperature
-    wanted = (full_precision(teacher) / temperature).broadcast_to(own.shape)
+    wanted = (full_precision(teacher.detach()) / temperature).broadcast_to(own.shape)
     chance = torch.sigmoid(wanted)
     cross = functional.binary_cross_entropy_with_logits(own, chance, reduction="none")
     entropy = functional.binary_cross_entropy_with_logits(wanted, chance, reduction="none")

@@ -115,9 +115,11 @@ class CountTask(Task):
         temperature: float,
     ) -> Float[Tensor, "*rows"]:
         """Half the Poisson deviance of the rate from the teacher's."""
-        own, wanted = full_precision(output).squeeze(-1), full_precision(teacher).squeeze(-1)
+        log_rate = full_precision(output).squeeze(-1)
+        # In float64, as the loss: near the teacher the terms cancel.
+        exact, wanted = log_rate.double(), teacher.detach().double().squeeze(-1)
         rate = wanted.exp()
-        return own.exp() - rate + rate * (wanted - own)
+        return (exact.exp() - rate + rate * (wanted - exact)).to(log_rate.dtype)
 
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The expected count."""

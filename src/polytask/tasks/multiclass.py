@@ -141,7 +141,7 @@ class MulticlassTask(Task):
     ) -> Float[Tensor, "*rows"]:
         """τ² times the divergence of the softened probabilities from the teacher's."""
         student = torch.log_softmax(full_precision(output) / temperature, -1)
-        wanted = torch.log_softmax(full_precision(teacher) / temperature, -1)
+        wanted = torch.log_softmax(full_precision(teacher.detach()) / temperature, -1)
         return temperature**2 * (wanted.exp() * (wanted - student)).sum(-1)
 
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:

@@ -142,9 +142,8 @@ class RegressionTask(Task):
         temperature: float,
     ) -> Float[Tensor, "*rows"]:
         """The task's own loss, with the teacher's prediction for the label."""
-        return self.loss(
-            output, full_precision(teacher).squeeze(-1).broadcast_to(output.shape[:-1])
-        )
+        target = full_precision(teacher.detach()).squeeze(-1)
+        return self.loss(output, target.broadcast_to(output.shape[:-1]))
 
     def predict(self, output: Float[Tensor, "rows outputs"]) -> Mapping[str, NDArray[Any]]:
         """The value, in the target's unit."""

@@ -1,5 +1,6 @@
 """Closed forms: numbers as labels under a quadratic penalty."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import final
 
@@ -45,6 +46,32 @@ class ClosedForm:
     def ridge(self, strengths: Array) -> Array:
         """Ridge with a λ for every output."""
         return self._solve(strengths, [pattern.moment for pattern in self.data.patterns])
+
+    def leave_one_out(self, strengths: Sequence[float]) -> Array:
+        """Ridge's loss on every row by a model without this row, ``[λ, outputs]``.
+
+        The residual of such a model is the residual divided by 1 − h_i, with the leverage h_i: no
+        model has to be fitted again (the free intercept is part of h_i).
+
+        Args:
+            strengths: λ; the same for all models of an output.
+        """
+        problem = self.data.problem
+        result = np.zeros((len(strengths), problem.outputs))
+        for pattern, (values, vectors) in zip(self.data.patterns, self._spectra, strict=True):
+            weights = problem.weights[:, pattern.columns[0]]
+            rows = np.flatnonzero(weights > 0)
+            weights = weights[rows]
+            turned = (problem.inputs[rows] - pattern.center) @ vectors
+            targets = problem.targets[rows][:, pattern.columns] - pattern.level
+            moment = vectors.T @ pattern.moment
+            for index, strength in enumerate(strengths):
+                inverse = _inverse(values.clip(0.0) + strength, values[-1])
+                leverage = weights * (1.0 / weights.sum() + (turned**2) @ inverse)
+                residuals = targets - turned @ (inverse[:, None] * moment)
+                residuals /= (1.0 - leverage).clip(1e-9)[:, None]
+                result[index, pattern.columns] = 0.5 * weights @ residuals**2
+        return result
 
     def _solve(self, strengths: Array, moments: list[Array]) -> Array:
         """(Gram + λI)⁻¹ moment for every column."""

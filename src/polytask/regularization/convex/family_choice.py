@@ -21,7 +21,10 @@ from .shrinkage import Ridge
 from .solver import Solution, minimise
 from .standardise import Standardisation
 
-RATIO, RIDGE_RATIO = 1e-3, 1e-7
+RATIO, RIDGE_RATIO, RIDGE_RATIO_OF_ROWS = 1e-3, 1e-7, 1e-5
+"""Smallest over largest λ: of penalties that select; of the others, with closed forms or not."""
+STEPS_OF_CHOICE = 150
+"""Of one λ in one fold, where no Gram matrix holds the data; each starts at the last one's end."""
 
 
 @final
@@ -31,7 +34,7 @@ class Candidate:
 
     Args:
         name: Of the penalty.
-        strengths: The chosen λ; one, or one per output.
+        strengths: The chosen λ for all rows; one, or one per output.
         score: Cross-validated relative loss, mean over outputs; 1 is as bad as a constant.
         error: Its standard error over the folds.
         better_by: Mean difference to the simplest form, in standard errors of the differences.
@@ -74,9 +77,9 @@ def choose(
     count: int = 20,
     separate_strengths: bool = True,
     alone: NDArray[np.bool_] | None = None,
-    rows_of_choice: int = 5000,
-    tolerance: float = 1e-6,
-    max_iterations: int = 5000,
+    rows_of_choice: int | None = None,
+    tolerance: float = 1e-5,
+    max_iterations: int = 3000,
     progress: Progress | None = None,
 ) -> Choice:
     """Chooses form and strength of the penalty by cross-validation and fits on all rows.
@@ -91,9 +94,12 @@ def choose(
         seed: Of the folds and of the rows of the choice.
         rule: How λ is chosen within a form.
         count: λ per form, at least 1.
-        separate_strengths: Whether ridge has a λ for every output.
+        separate_strengths: Whether ridge regression has a λ for every output, that of the lowest
+            leave-one-out error.
         alone: Inputs that are not standardised.
-        rows_of_choice: Most rows that the choice looks at; the best λ hardly depends on them.
+        rows_of_choice: Most rows that the choice looks at; None: 20000 for numbers, 3000 for other
+            labels. On all N rows in place of n, λ becomes λ n/N for penalties that shrink and
+            λ √(n/N) for those that select, as theory has it for means of losses.
         tolerance: Of the final fit.
         max_iterations: Of the final fit.
         progress: Called after every λ of every form.
@@ -109,9 +115,12 @@ def choose(
         'ridge'
     """
     require(len(penalties) > 0, "penalties", "name at least one form", list(penalties))
-    part = _part(problem, rows_of_choice, seed)
+    numbers = all(family.kind == "squared" for family in problem.families)
+    part = _part(problem, rows_of_choice or (20_000 if numbers else 3000), seed)
     assignment = make_folds(part, folds, seed)
     data = Standardisation.fit(part.inputs, alone).apply(part)
+    numbers = DataTerm(data).only_numbers
+    share = len(part.inputs) / len(problem.inputs)
     found: list[Candidate] = []
     taken: list[tuple[ConvexPenalty, Array]] = []
     done = 0
@@ -121,7 +130,7 @@ def choose(
             progress(done + step, count * len(penalties))
 
     for penalty in penalties:
-        ratio = RATIO if penalty.selects else RIDGE_RATIO
+        ratio = RATIO if penalty.selects else RIDGE_RATIO if numbers else RIDGE_RATIO_OF_ROWS
         grid = strengths(data, penalty, ratio=ratio, count=count)
         own = separate_strengths and rule == "best" and _separable(data, penalty)
         scores = cross_validate(
@@ -131,14 +140,21 @@ def choose(
             assignment=assignment,
             alone=alone,
             end_early=not own,
+            tolerance=1e-4 if numbers else 1e-3,
+            max_iterations=2000 if numbers else STEPS_OF_CHOICE,
             progress=tick,
         )
         done += count
         place = np.full(part.outputs, scores.chosen(rule))
         if own:
-            place = scores.per_output()
-        found.append(_candidate(penalty, scores, place, found))
-        taken.append((penalty, np.array(scores.strengths)[place]))
+            terms = DataTerm(data)
+            if terms.only_numbers:
+                place = ClosedForm(terms).leave_one_out(grid).argmin(0)
+            else:
+                place = scores.per_output()
+        moved = share**0.5 if penalty.selects else share
+        found.append(_candidate(penalty, scores, place, moved, found))
+        taken.append((penalty, np.array(grid)[place] * moved))
     best = 0
     for index, candidate in enumerate(found):
         if candidate.score < found[best].score and _beats(candidate, found[best]):
@@ -168,12 +184,13 @@ def _candidate(
     penalty: ConvexPenalty,
     scores: Scores,
     place: NDArray[np.int64],
+    moved: float,
     simpler: Sequence[Candidate],
 ) -> Candidate:
     used = np.flatnonzero(scores.floors > 0)
     losses = scores.losses[:, place[used], used] / scores.floors[used]
     folds = losses.mean(1) * len(losses) if len(used) else np.ones(len(losses))
-    values = tuple(dict.fromkeys(np.array(scores.strengths)[place].tolist()))
+    values = tuple(dict.fromkeys((np.array(scores.strengths)[place] * moved).tolist()))
     error = float(folds.std(ddof=1) / np.sqrt(len(folds)))
     better = 0.0
     if simpler:

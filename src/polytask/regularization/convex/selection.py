@@ -117,13 +117,13 @@ def cross_validate(
         train, test = problem.take(seen), rest(problem, unseen)
         scaling = Standardisation.fit(train.inputs, alone)
         steps = walk(DataTerm(scaling.apply(train)), penalty, grid, tolerance, max_iterations)
-        walks.append((steps, scaling.apply(test)))
+        walks.append((steps, test, scaling.inputs(test.inputs)))
         constant = np.broadcast_to(constants(train), test.targets.shape)
         floors += held_out(test, constant)
     losses: list[Array] = []
     lowest, worse = np.inf, 0
     for _ in grid:
-        row = [held_out(test, next(steps).predict(test.inputs)) for steps, test in walks]
+        row = [held_out(test, next(steps).predict(inputs)) for steps, test, inputs in walks]
         losses.append(np.stack(row))
         if progress is not None:
             progress(len(losses), len(grid))

@@ -113,6 +113,7 @@ def minimise(
         scale = penalty.strength
     scale = scale or 1.0
     if ClosedForm.serves(data, penalty):
+        scale = max(scale, penalty.strength)  # rounding errors of the weights are multiplied by λ
         weights = (closed_form or ClosedForm(data)).weights(penalty)
         current = np.vstack([weights, np.zeros((1, weights.shape[1]))])
         return _solution(data, penalty, current, scale, tolerance, 0)

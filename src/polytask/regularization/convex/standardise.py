@@ -38,7 +38,11 @@ class Standardisation:
 
     def apply(self, problem: Problem) -> Problem:
         """The problem on standardised inputs."""
-        return replace(problem, inputs=(problem.inputs - self.center) / self.scale)
+        return replace(problem, inputs=self.inputs(problem.inputs))
+
+    def inputs(self, matrix: Array) -> Array:
+        """Rows of inputs, standardised."""
+        return (matrix - self.center) / self.scale
 
     def undo(self, solution: Solution) -> Solution:
         """The same model for inputs as they were."""

@@ -9,9 +9,11 @@ from .joint_features import JointFeatures
 from .l1 import L1
 from .l2 import L2
 from .layout import Layout, arrange
+from .mean_regularised import MeanRegularised
 from .nuclear import Nuclear
 from .select import select
 from .sparse_group_lasso import SparseGroupLasso
+from .start_point import StartPoint
 
 __all__ = [
     "L1",
@@ -22,10 +24,12 @@ __all__ = [
     "InputGradient",
     "JointFeatures",
     "Layout",
+    "MeanRegularised",
     "Nuclear",
     "Penalty",
     "PenaltySummary",
     "SparseGroupLasso",
+    "StartPoint",
     "Zeros",
     "arrange",
     "penalise",

@@ -161,22 +161,22 @@ class BoundPenalties:
     def _apply(
         self, penalty: Penalty, layout: Layout, all_steps: Sequence[Tensor | float | None]
     ) -> None:
+        found = [self._step_of(layout, block, all_steps) for block in layout.blocks]
+        if all(step is None for step in found):
+            return
         matrices: list[Tensor] = []
-        steps: list[Tensor | float] = []
         copied: list[tuple[Block, Tensor]] = []
-        for block in layout.blocks:
-            step = self._step_of(layout, block, all_steps)
+        for block, step in zip(layout.blocks, found, strict=True):
+            view = None if step is None else self._view_of(layout, block)
             if step is None:
-                # Frozen, or not stepped yet: the block waits.
-                continue
-            view = self._view_of(layout, block)
-            if view is None:
+                # Frozen, or not stepped yet: the block waits. Its penalty may know blocks by their
+                # places (start points, graphs), and is given a copy with a step of 0.
+                view = layout.matrix(block, _weights(layout)).clone()
+            elif view is None:
                 view = layout.matrix(block, _weights(layout))
                 copied.append((block, view))
             matrices.append(view)
-            steps.append(step)
-        if matrices:
-            penalty.prox_(matrices, steps)
+        penalty.prox_(matrices, [0.0 if step is None else step for step in found])
         for block, matrix in copied:
             layout.write_(block, _weights(layout), matrix)
 

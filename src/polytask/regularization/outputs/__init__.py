@@ -2,6 +2,6 @@
 
 from .distillation import Distillation
 from .teacher import TeacherOutputs
-from .temperature import fit_temperature
+from .temperature import Temperature, fit_temperature
 
-__all__ = ["Distillation", "TeacherOutputs", "fit_temperature"]
+__all__ = ["Distillation", "TeacherOutputs", "Temperature", "fit_temperature"]

@@ -15,7 +15,7 @@ class Temperature(NamedTuple):
         value: T > 0; above 1 the outputs were too sure.
         before: Mean log-loss at T = 1.
         after: Mean log-loss at T.
-        bounded: T stands at `LOWEST` or `HIGHEST`: the rows do not determine it.
+        bounded: No T is better than `LOWEST` or `HIGHEST`: the rows do not determine it.
     """
 
     value: float
@@ -59,8 +59,13 @@ def fit_temperature(log_loss: Callable[[float], float]) -> Temperature:
         method="bounded",
         options={"xatol": 1e-9},
     )
-    before, value, after = log_loss(1.0), math.exp(float(found.x)), float(found.fun)
-    if after > before:  # rounding at a flat minimum
+    value, after = math.exp(float(found.x)), float(found.fun)
+    # The search stops anywhere in a flat part: sure outputs have a loss of exactly 0 below some T.
+    edge, bound = min((log_loss(limit), limit) for limit in (LOWEST, HIGHEST))
+    bounded = not after < edge
+    if bounded:
+        value, after = bound, edge
+    before = log_loss(1.0)
+    if not after < before:
         value, after = 1.0, before
-    bounded = min(abs(math.log(value) - low), abs(high - math.log(value))) < 1e-4
     return Temperature(value, before, after, bounded)

@@ -67,7 +67,8 @@ class SAM:
         if not gradients:
             return saved
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        scale = torch.where(norm > 0, self.rho / norm, 0.0)
+        scale = self.rho / norm  # infinite for a zero gradient, or for one that is next to nothing
+        scale = torch.where(torch.isfinite(scale), scale, 0.0)
         weights: list[Tensor] = list(moved)
         torch._foreach_add_(weights, list(torch._foreach_mul(gradients, scale)))
         return saved

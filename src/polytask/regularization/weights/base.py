@@ -38,7 +38,10 @@ class WeightAverage(ABC):
 
     @abstractmethod
     def swapped(self, model: nn.Module) -> AbstractContextManager[None]:
-        """The model holds the averaged weights inside, and its own again afterwards."""
+        """The model holds the averaged weights inside, and its own again afterwards.
+
+        Nothing is swapped as long as nothing was averaged.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """EMA: an exponential moving average of the weights."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 from torch import nn
@@ -47,8 +47,9 @@ class EMA(WeightAverage):
 
     Reference:
         Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM Journal on
-        Control and Optimization 30, 1992; the warm-up as in Tarvainen & Valpola, Mean Teachers,
-        NeurIPS 2017. https://arxiv.org/abs/1703.01780
+        Control and Optimization 30, 1992. https://doi.org/10.1137/0330046
+        The warm-up: TensorFlow, ExponentialMovingAverage, argument ``num_updates``.
+        https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage
     """
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
@@ -80,8 +81,8 @@ class EMA(WeightAverage):
         self._taken += 1
 
     def swapped(self, model: nn.Module) -> AbstractContextManager[None]:
-        """The model holds the average inside."""
-        return self._started().swapped(model)
+        """The model holds the average inside, or its own weights if there is none yet."""
+        return self._started().swapped(model) if self.active else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and how many updates it holds."""

@@ -1,7 +1,7 @@
 """SWA: the mean of the weights over the last part of a run."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, final
 
 from torch import nn
@@ -76,8 +76,8 @@ class SWA(WeightAverage):
             self._started().move_towards(model, 1.0 / self._taken)
 
     def swapped(self, model: nn.Module) -> AbstractContextManager[None]:
-        """The model holds the average inside."""
-        return self._started().swapped(model)
+        """The model holds the average inside, or its own weights if there is none yet."""
+        return self._started().swapped(model) if self.active else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and how many updates it holds."""
