@@ -3,6 +3,7 @@
 from .base import Backbone
 from .embeddings import PiecewiseInput, piecewise_bins
 from .ensemble import EnsembleLinear, TabM
+from .identity import Identity
 from .mlp import MLP
 from .residual_mlp import ResidualMLP
 from .table_input import TableInput, embedding_width
@@ -11,6 +12,7 @@ __all__ = [
     "MLP",
     "Backbone",
     "EnsembleLinear",
+    "Identity",
     "PiecewiseInput",
     "ResidualMLP",
     "TabM",

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
         build_stopping,
         target_spec,
     )
-    from .catalogue import FAMILIES, METHODS
-from .method import Method, find, methods, resolve
+    from .catalogue import FAMILIES, METHODS, find, methods, resolve
     from .checks import check_run
     from .effective import run_document, run_to_toml, save_run
+    from .method import Method
     from .overrides import apply_overrides
     from .run import RunConfig, TargetConfig
     from .toml import read_toml, to_toml
@@ -25,7 +25,7 @@ from .method import Method, find, methods, resolve
 _FILES = {
     "FAMILIES": "catalogue",
     "METHODS": "catalogue",
-    "Method": "catalogue",
+    "Method": "method",
     "RunConfig": "run",
     "TargetConfig": "run",
     "apply_overrides": "overrides",

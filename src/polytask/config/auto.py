@@ -32,7 +32,7 @@ def decide(run: RunConfig) -> RunConfig:
     """
     run = _without_double_decay(_with_preset(run))
     balance = run.balance
-    if balance.name != "auto":
+    if balance.name != "auto" or run.defence == "linear":
         return run
     if balance.schedule:
         name = "scheduled"

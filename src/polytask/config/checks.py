@@ -120,6 +120,13 @@ CONDITIONS = (
 )
 
 
+LINEAR_IGNORES = (
+    "model", "optimizer", "schedule", "balance", "penalties", "inputs", "update", "averaging",
+    "distillation",
+)  # fmt: skip
+"""Sections that say how a network is trained: the preset linear trains none."""
+
+
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
     """Refuses a run whose options contradict each other.
 
@@ -134,6 +141,8 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
     Example:
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
     """
+    if run.defence == "linear":
+        _check_linear(run, explicit)
     run = decide(run)
     _check_targets(run)
     balance = run.balance
@@ -156,7 +165,8 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         raise InvalidArgument(
             "`optimizer.nesterov` needs momentum, and `optimizer.momentum` is 0; change one."
         )
-    find("balancing", run.balance.name, option="balance")
+    if run.defence != "linear":
+        find("balancing", run.balance.name, option="balance")
     _check_balance(run)
     _check_validation(run, valid_file)
     _check_refit(run, valid_file)
@@ -220,6 +230,30 @@ def _check_balance(run: RunConfig) -> None:
             "`balance.schedule` must name at least one task for scheduled weights. Type "
             f"--set 'balance.schedule={{{run.targets[0].name} = [[0, 1.0], [10, 0.5]]}}': "
             "pairs of epoch and weight."
+        )
+
+
+def _check_linear(run: RunConfig, explicit: bool) -> None:
+    for section in LINEAR_IGNORES:
+        value = getattr(run, section)
+        default = type(run).model_fields[section].get_default()
+        named = explicit and section in run.model_fields_set and bool(value) and value != ()
+        if value != default or (named and not isinstance(value, tuple) and value.model_fields_set):
+            raise InvalidArgument(
+                f'`{section}` has no effect here: `defence` = "linear" fits a linear model, not a '
+                "network. Leave it out, or choose another preset."
+            )
+    training = run.training.model_fields_set - {"device", "threads"}
+    if training:
+        raise InvalidArgument(
+            f'`training.{min(training)}` has no effect here: `defence` = "linear" fits a linear '
+            "model, not a network. Leave it out, or choose another preset."
+        )
+    weighted = [target.name for target in run.targets if target.weight != 1.0]
+    if weighted:
+        raise InvalidArgument(
+            f"`weight` of target {weighted[0]!r} has no effect here: a linear model fits every "
+            "target by itself. Leave it out."
         )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .checks import applicable
+from .checks import LINEAR_IGNORES, applicable
 from .run import RunConfig
 from .toml import to_toml
 
@@ -20,10 +20,14 @@ def run_document(run: RunConfig) -> dict[str, Any]:
     naming them is an error.
     """
     document: dict[str, Any] = run.model_dump(mode="json")
+    if run.defence == "linear":
+        for name in LINEAR_IGNORES:
+            del document[name]
+        document["training"] = {key: document["training"][key] for key in ("device", "threads")}
     for section, keys in applicable(run).items():
         for key, applies in keys.items():
             if not applies:
-                del document[section][key]
+                document.get(section, {}).pop(key, None)
     return document
 
 

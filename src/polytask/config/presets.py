@@ -76,6 +76,7 @@ PRESETS: dict[str, Preset] = {
             "linear",
             "A linear model with a penalty across tasks, chosen by cross-validation: seconds.",
             "0.1",
+            {("data", "numeric_scaling"): "standard"},
         ),
     )
 }

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from polytask._checks import unknown
-from polytask.backbones import MLP, Backbone, ResidualMLP, TabM
+from polytask.backbones import MLP, Backbone, Identity, ResidualMLP, TabM
 from polytask.errors import CorruptFile, PolytaskWarning
 from polytask.sharing import HardSharing, MultiTaskModel
 from polytask.tasks import TaskGroup
 
-BACKBONES: dict[str, type[MLP] | type[ResidualMLP] | type[TabM]] = {
+BACKBONES: dict[str, type[MLP] | type[ResidualMLP] | type[TabM] | type[Identity]] = {
     "mlp": MLP,
     "residual-mlp": ResidualMLP,
     "tabm": TabM,
+    "identity": Identity,
 }
 """Every backbone that a bundle can name."""
 

@@ -211,6 +211,8 @@ class Bundle:
         shown = ", ".join(inputs[:8]) + (f", … ({len(inputs)} in all)" if len(inputs) > 8 else "")
         if architecture["backbone"] == OWN:
             model = "a module of your own"
+        elif "depth" not in architecture:
+            model = "linear"
         else:
             model = f"{architecture['backbone']}, {architecture['depth']} x {architecture['width']}"
         sizes = sum(p.numel() for member in self.members for p in member.parameters())

@@ -117,6 +117,8 @@ def fit_table(
     if announce is not None:
         announce(prepared)
     if run.defence == "linear":
+        if resume:
+            raise InvalidArgument("`resume` needs a network in training; a linear fit starts anew.")
         fitted, history = fit_linear_table(prepared, run)
         trained = Trained(fitted.model, history, notes=(("linear model", _linear_words(fitted)),))
     else:

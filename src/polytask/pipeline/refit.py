@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polytask.config.run import RunConfig
+from polytask.config.run import RunConfig, TrainingConfig
 from polytask.data import Split
 from polytask.training import History
 
@@ -52,8 +52,18 @@ def on_all_rows(prepared: Prepared, run: RunConfig, epochs: int) -> tuple[Prepar
     frame = pandas.concat(parts)
     nothing = np.empty(0, dtype=np.int64)
     split = Split(np.arange(len(frame)), nothing, nothing, "none", "All rows train.")
-    training = run.training.model_copy(
-        update={"stopping": "none", "keep": "compromise", "epochs": epochs, "refit": False}
+    own = run.training
+    training = TrainingConfig(
+        epochs=epochs,
+        batch_size=own.batch_size,
+        accumulate=own.accumulate,
+        stopping="none",
+        patience=TrainingConfig().patience,
+        keep="compromise",
+        refit=False,
+        splits=1,
+        device=own.device,
+        threads=own.threads,
     )
     run = run.model_copy(update={"training": training})
     return prepare(frame, run, split=split), run
