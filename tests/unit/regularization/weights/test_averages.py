@@ -129,6 +129,11 @@ def test_the_state_of_another_model_is_refused(average):
     other.start(nn.Linear(2, 2, bias=False))
     with pytest.raises(InvalidArgument, match="`state` must hold"):
         other.load_state_dict(average.state_dict())
+    shorter = average.state_dict()
+    shorter["average"]["bias"] = torch.zeros(1)
+    other.start(model())
+    with pytest.raises(InvalidArgument, match=r"`state of 'bias'` must have the shape \(2,\)"):
+        other.load_state_dict(shorter)
 
 
 def test_start_comes_first(average):
