@@ -132,5 +132,22 @@ def test_commands_are_found_and_a_wrong_one_is_noticed():
             merge(typed(f"polytask fit t.csv --target y {wrong}"))
 
 
+FAMILIES = ["objective", "inputs", "update", "weights", "outputs", "features"]
+INTERFACES = {
+    "BoundPenalties", "InputRegularizer", "Layout", "Mixing", "Penalty", "PenaltySummary",
+    "TeacherOutputs", "WeightAverage", "Zeros",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_technique_is_in_the_handbook(family: str):
+    text = HANDBOOK.read_text(encoding="utf-8")
+    room = importlib.import_module(f"polytask.regularization.{family}")
+    techniques = {name for name in room.__all__ if name[0].isupper()} - INTERFACES
+    missing = [name for name in techniques if not re.search(rf"\b{name}\b", text)]
+    assert techniques
+    assert not missing, f"{HANDBOOK.name} says nothing about {sorted(missing)}"
+
+
 if __name__ == "__main__":
     write_tables()

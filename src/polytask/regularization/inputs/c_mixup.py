@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polytask._checks import at_least, positive, require
@@ -12,7 +12,7 @@ from polytask.data.batch import Batch
 
 from .base import InputRegularizer, Mixing
 from .mixup import SMALLEST_ALPHA
-from .parts import first_part, mix_parts
+from .parts import draw_share, first_part, mix_parts
 
 
 @final
@@ -74,13 +74,13 @@ class CMixup(InputRegularizer):
 
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
         """The mixed rows, their partners and shares."""
-        squared, common = self._distances(batch)
+        targets, mask = self._compared(batch)
         part = first_part(batch.inputs)
         rows = len(part)
         if rows < 2:
             return batch, None
-        share = float(torch._sample_dirichlet(self._concentration)[0])
-        partner = _near_partners(squared / (2.0 * self.bandwidth**2), common)
+        share = draw_share(self._concentration)
+        partner = _near_partners(targets / (2.0**0.5 * self.bandwidth), mask)
         shares = torch.full((rows,), share, device=part.device)
         mixed = mix_parts(batch.inputs, partner, share)
         return batch._replace(inputs=mixed), Mixing(partner, shares)
@@ -92,9 +92,10 @@ class CMixup(InputRegularizer):
             f"shares from Beta({self.alpha:g}, {self.alpha:g})"
         )
 
-    def _distances(self, batch: Batch) -> tuple[Float[Tensor, "rows rows"], Tensor]:
-        """d², and how many tasks two rows have in common."""
-        values, masks = [], []
+    def _compared(
+        self, batch: Batch
+    ) -> tuple[Float[Tensor, "rows tasks"], Bool[Tensor, "rows tasks"]]:
+        """Targets of all groups, zero in the gaps, and where they exist."""
         for name in self.groups:
             require(name in batch.targets, "groups", f"be among {sorted(batch.targets)}", name)
             target = batch.targets[name]
@@ -104,24 +105,32 @@ class CMixup(InputRegularizer):
                 "have numeric targets of shape [rows, k]",
                 name,
             )
-            values.append(target)
-            masks.append(batch.masks[name])
-        mask = torch.cat(masks, 1)
-        # In double precision, and from zeros in the gaps: |y_i|² + |y_j|² − 2 y_i·y_j on common
-        # tasks is three products instead of a tensor [rows, rows, tasks].
-        value = torch.where(mask, torch.cat(values, 1), 0.0).double()
-        known = mask.double()
-        squares = value.square() @ known.T
-        return (squares + squares.T - 2.0 * value @ value.T).clamp_min_(0.0), known @ known.T
+        mask = torch.cat([batch.masks[name] for name in self.groups], 1)
+        targets = torch.cat([batch.targets[name] for name in self.groups], 1)
+        return torch.where(mask, targets, 0.0), mask
 
 
 def _near_partners(
-    energies: Float[Tensor, "rows rows"], common: Float[Tensor, "rows rows"]
+    points: Float[Tensor, "rows tasks"], mask: Bool[Tensor, "rows tasks"]
 ) -> Int[Tensor, " rows"]:
-    """One j ≠ i per row i, with probability ∝ exp(−energy) among the rows with a common task."""
-    itself = torch.eye(len(energies), dtype=torch.bool, device=energies.device)
-    allowed = (common > 0) & ~itself
-    alone = ~allowed.any(1, keepdim=True)
-    energies = torch.where(alone, 0.0, energies)
-    scores = (-energies).masked_fill_(~(allowed | alone) | itself, -torch.inf)
-    return torch.multinomial(torch.softmax(scores, 1), 1).squeeze(1)
+    """One j ≠ i per row i, with probability ∝ exp(−Σ_t m_it m_jt (p_it − p_jt)²).
+
+    The squares come from one product, |p_i|² + |p_j|² − 2 p_i·p_j on the common tasks, in double
+    precision because they cancel; draws invert the distribution function of each row.
+    """
+    rows = len(points)
+    value, known = points.double(), mask.double()
+    squares = value.square()
+    left = torch.cat([squares, known, value], 1)
+    right = torch.cat([-known, -squares, 2.0 * value], 1)
+    # The bound keeps a row apart from all others from having no finite score.
+    scores = (left @ right.T).float().clamp_min_(-1e30)
+    common = known.float() @ known.float().T
+    common.fill_diagonal_(0.0)
+    cumulated = torch.softmax(scores.masked_fill_(common == 0, -torch.inf), 1).cumsum(1)
+    heights = cumulated[:, -1:] * torch.rand(rows, 1, device=points.device)
+    # Right of all equal heights: a partner whose probability is zero is never met.
+    near = torch.searchsorted(cumulated, heights, right=True).squeeze(1)
+    others = torch.randint(1, rows, (rows,), device=points.device)
+    anybody = (torch.arange(rows, device=points.device) + others) % rows
+    return torch.where(common.any(1), near, anybody)

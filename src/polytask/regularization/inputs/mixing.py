@@ -52,13 +52,13 @@ def mixed_sums(
     """
     both = mask & mask.index_select(0, mixing.partner)
     shape = (-1,) + (1,) * (own.ndim - 1)
-    first = mixing.share.to(own.dtype)
+    first = mixing.share.to(own.dtype).view(shape)
     second = 1.0 - first
     if row_weights is None:
-        counts = both.to(own.dtype).sum(0)
+        counts = both.sum(0, dtype=own.dtype)
     else:
         weights = row_weights.to(own.dtype)
-        first, second = first * weights, second * weights.index_select(0, mixing.partner)
-        counts = torch.where(both, (first + second).view(shape), 0.0).sum(0)
-    losses = first.view(shape) * own + second.view(shape) * partner
-    return torch.where(both, losses, 0.0).sum(0), counts
+        first = first * weights.view(shape)
+        second = second * weights.index_select(0, mixing.partner).view(shape)
+        counts = torch.where(both, first + second, 0.0).sum(0)
+    return torch.where(both, first * own + second * partner, 0.0).sum(0), counts

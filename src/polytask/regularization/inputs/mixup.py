@@ -8,7 +8,7 @@ from polytask._checks import at_least
 from polytask.data.batch import Batch
 
 from .base import InputRegularizer, Mixing
-from .parts import first_part, mix_parts
+from .parts import draw_share, first_part, mix_parts
 
 SMALLEST_ALPHA = 0.01
 """Below it a Beta draw is 0 or 1 up to rounding, and the generator's numbers underflow."""
@@ -58,7 +58,7 @@ class Mixup(InputRegularizer):
         rows = len(part)
         if rows < 2:
             return batch, None
-        share = float(torch._sample_dirichlet(self._concentration)[0])
+        share = draw_share(self._concentration)
         partner = torch.randperm(rows, device=part.device)
         shares = torch.full((rows,), share, device=part.device)
         mixed = mix_parts(batch.inputs, partner, share)

@@ -48,6 +48,20 @@ def mix_parts(inputs: Inputs, partner: Tensor, share: float) -> Inputs:
     return change_parts(inputs, mixed)
 
 
+def draw_share(concentration: Tensor) -> float:
+    """One l ~ Beta(a, a), drawn from torch's global generator.
+
+    Args:
+        concentration: (a, a), in double precision: small a underflow in single precision.
+
+    Example:
+        >>> 0.0 <= draw_share(torch.full((2,), 0.2, dtype=torch.float64)) <= 1.0
+        True
+    """
+    share: float = torch._sample_dirichlet(concentration).tolist()[0]
+    return share
+
+
 def first_part(inputs: Inputs) -> Tensor:
     """One tensor of the inputs: it tells the number of rows and the device."""
     return inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))

@@ -3,6 +3,7 @@
 from .base import Penalty
 from .bound import BoundPenalties, PenaltySummary, Zeros, penalise
 from .elastic_net import ElasticNet
+from .graph_laplacian import GraphLaplacian
 from .group_lasso import GroupLasso
 from .input_gradient import InputGradient
 from .joint_features import JointFeatures
@@ -12,6 +13,7 @@ from .layout import Layout, arrange
 from .mean_regularised import MeanRegularised
 from .nuclear import Nuclear
 from .select import select
+from .soft_sharing import SoftSharing
 from .sparse_group_lasso import SparseGroupLasso
 from .start_point import StartPoint
 
@@ -20,6 +22,7 @@ __all__ = [
     "L2",
     "BoundPenalties",
     "ElasticNet",
+    "GraphLaplacian",
     "GroupLasso",
     "InputGradient",
     "JointFeatures",
@@ -28,6 +31,7 @@ __all__ = [
     "Nuclear",
     "Penalty",
     "PenaltySummary",
+    "SoftSharing",
     "SparseGroupLasso",
     "StartPoint",
     "Zeros",

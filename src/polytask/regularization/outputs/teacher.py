@@ -70,11 +70,12 @@ class TeacherOutputs:
             tasks: Names; the outputs of other tasks are not looked at.
 
         Raises:
-            UnknownName: If a task does not exist.
+            UnknownName: If a task does not exist; then nothing is taken.
         """
         for task in tasks:
             if task not in self._places:
                 raise unknown("tasks", task, list(self._places))
+        for task in tasks:
             group, index = self._places[task]
             kept = self._outputs[group]
             kept[rows, index] = outputs[group][:, index].detach().to(kept)
@@ -100,11 +101,19 @@ class TeacherOutputs:
         return {"outputs": dict(self._outputs), "active": dict(self._active)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`.
+
+        Raises:
+            InvalidArgument: If the state has other groups, or another number of rows.
+        """
+        outputs = state_dict["outputs"]
         names = sorted(self._outputs)
-        require(sorted(state_dict["outputs"]) == names, "state", f"hold the groups {names}",
-                sorted(state_dict["outputs"]))  # fmt: skip
-        for name in names:
-            self._outputs[name].copy_(state_dict["outputs"][name])
+        require(sorted(outputs) == names, "state", f"hold the groups {names}", sorted(outputs))
+        for name, kept in self._outputs.items():
+            shape, wanted = tuple(outputs[name].shape), tuple(kept.shape)
+            rule = f"have the shape {wanted} (rows, tasks, outputs)"
+            require(shape == wanted, f"state of group {name!r}", rule, shape)
+        for name, kept in self._outputs.items():
+            kept.copy_(outputs[name])
             self._active[name].copy_(state_dict["active"][name].bool())
             self._any[name] = bool(self._active[name].any())

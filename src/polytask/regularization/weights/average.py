@@ -54,5 +54,9 @@ class AveragedWeights:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         require(list(state_dict) == self.names, "state", f"hold {self.names}", list(state_dict))
-        for tensor, name in zip(self.tensors, self.names, strict=True):
+        own = self.state_dict()
+        for name, tensor in own.items():  # copying would stretch a shorter tensor
+            shape, wanted = tuple(state_dict[name].shape), tuple(tensor.shape)
+            require(shape == wanted, f"state of {name!r}", f"have the shape {wanted}", shape)
+        for name, tensor in own.items():
             tensor.copy_(state_dict[name])

@@ -120,6 +120,14 @@ def test_a_tiny_bandwidth_takes_the_nearest_row():
     assert mixing.partner.tolist() == [1, 0, 1, 2, 3, 4, 5]
 
 
+def test_an_absurd_outlier_still_has_a_partner():
+    y = torch.tensor([[0.0], [0.1], [1e30], [0.3], [0.4], [0.5], [-1e30]])
+    for _ in range(20):
+        partner = CMixup(bandwidth=0.01, groups=["g0"])(batch(y))[1].partner
+        assert bool((partner != torch.arange(7)).all())
+        assert set(partner[[0, 1, 3, 4, 5]].tolist()) <= {0, 1, 3, 4, 5}
+
+
 def test_what_lies_in_a_gap_does_not_matter():
     def partners(filled: float) -> list[int]:
         torch.manual_seed(4)

@@ -1,0 +1,127 @@
+"""What regularizers of inputs cost: a training step with them against the plain step.
+
+28 numeric and 4 category columns, 2 × 256, dropout 0.1, two regressions and one class of five,
+batch 256, fused AdamW, one thread. Steps are interleaved, the ratio is taken pair by pair, in time
+of the processor: what else runs on the machine counts less.
+Run: python -m benchmarks.regularization.inputs
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polytask.backbones import MLP
+from polytask.data.batch import Batch
+from polytask.optim import OptimizerSpec
+from polytask.regularization.inputs import (
+    CMixup,
+    CutMix,
+    FeatureDropout,
+    InputNoise,
+    InputRegularizer,
+    Mixup,
+    mixed_sums,
+)
+from polytask.sharing import MultiTaskModel
+from polytask.tasks import Multiclass, Regression
+from polytask.tasks.base import masked_sums
+
+NUMERIC, CARDINALITIES, WIDTH, DEPTH, BATCH = 28, [12, 20, 7, 30], 256, 2, 256
+PAIRS = 400
+
+Step = Callable[[], float]
+
+
+def tasks():
+    """Two regressions, one head; five classes, another."""
+    values = np.linspace(-1.0, 1.0, 10)
+    regressions = [Regression(name).fit(values) for name in ("y0", "y1")]
+    return [*regressions, Multiclass("c").fit(np.arange(10) % 5)]
+
+
+def batch() -> Batch:
+    """Random rows, a fifth of the labels missing."""
+    codes = torch.stack([torch.randint(2, codes, (BATCH,)) for codes in CARDINALITIES], 1)
+    masks = {"y0": torch.rand(BATCH, 2) < 0.8, "c": torch.rand(BATCH, 1) < 0.8}
+    targets = {"y0": torch.randn(BATCH, 2), "c": torch.randint(0, 5, (BATCH, 1))}
+    inputs = {"numeric": torch.randn(BATCH, NUMERIC), "categories": codes}
+    return Batch(inputs, targets, masks, None, torch.arange(BATCH))
+
+
+def arm(regularizers: Sequence[InputRegularizer], given: Batch) -> Step:
+    """One whole update, timed."""
+    torch.manual_seed(0)
+    backbone = MLP(NUMERIC, CARDINALITIES, width=WIDTH, depth=DEPTH)
+    model = MultiTaskModel.hard(backbone, tasks())
+    optimizer = OptimizerSpec().build(model.roles())
+
+    def objective() -> Tensor:
+        rows, mixing = given, None
+        for regularizer in regularizers:
+            rows, found = regularizer(rows)
+            mixing = found or mixing
+        outputs = model(rows.inputs).outputs
+        total = torch.zeros(())
+        for group in model.groups:
+            output, target = outputs[group.name], rows.targets[group.name]
+            own, mask = group.loss(output, target), rows.masks[group.name]
+            if mixing is None:
+                sums, counts = masked_sums(own, mask, None)
+            else:
+                partner = group.loss(output, target.index_select(0, mixing.partner))
+                sums, counts = mixed_sums(own, partner, mask, None, mixing)
+            total = total + (sums / counts).sum()
+        return total
+
+    def step() -> float:
+        begin = time.thread_time()
+        optimizer.zero_grad()
+        objective().backward()
+        optimizer.step()
+        return time.thread_time() - begin
+
+    return step
+
+
+def ratio(regularizers: Sequence[InputRegularizer], pairs: int = PAIRS) -> tuple[float, float]:
+    """Median ratio of interleaved steps; median time of the plain step."""
+    torch.manual_seed(0)
+    given = batch()
+    plain, regularized = arm([], given), arm(regularizers, given)
+    for _ in range(30):
+        plain(), regularized()
+    times = []
+    for index in range(pairs):
+        # The order changes: neither arm always finds the caches warm.
+        if index % 2:
+            a, b = plain(), regularized()
+        else:
+            b, a = regularized(), plain()
+        times.append((b / a, a))
+    ratios, seconds = zip(*times, strict=True)
+    return statistics.median(ratios), statistics.median(seconds)
+
+
+def main() -> None:
+    """Prints a table."""
+    torch.set_num_threads(1)
+    print("| regularizer | step with it / plain step | plain step |\n| --- | --- | --- |")
+    cases: dict[str, list[InputRegularizer]] = {
+        "none": [],
+        "mixup": [Mixup(0.2)],
+        "C-Mixup": [CMixup(groups=["y0"])],
+        "cutmix, every batch": [CutMix(1.0)],
+        "noise": [InputNoise(0.05)],
+        "feature dropout": [FeatureDropout(0.1)],
+    }
+    for name, regularizers in cases.items():
+        value, seconds = ratio(regularizers)
+        print(f"| {name} | {value:.3f} | {1e3 * seconds:.2f} ms |")
+
+
+if __name__ == "__main__":
+    main()
