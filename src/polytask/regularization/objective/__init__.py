@@ -5,32 +5,42 @@ from .bound import BoundPenalties, PenaltySummary, Zeros, penalise
 from .elastic_net import ElasticNet
 from .graph_laplacian import GraphLaplacian
 from .group_lasso import GroupLasso
+from .input_gradient import InputGradient
 from .joint_features import JointFeatures
 from .l1 import L1
 from .l2 import L2
 from .layout import Layout, arrange
+from .max_norm import MaxNorm
 from .mean_regularised import MeanRegularised
 from .nuclear import Nuclear
+from .orthogonality import Orthogonality
 from .select import select
 from .soft_sharing import SoftSharing
 from .sparse_group_lasso import SparseGroupLasso
+from .spectral import Spectral
+from .srip import SRIP
 from .start_point import StartPoint
 
 __all__ = [
     "L1",
     "L2",
+    "SRIP",
     "BoundPenalties",
     "ElasticNet",
     "GraphLaplacian",
     "GroupLasso",
+    "InputGradient",
     "JointFeatures",
     "Layout",
+    "MaxNorm",
     "MeanRegularised",
     "Nuclear",
+    "Orthogonality",
     "Penalty",
     "PenaltySummary",
     "SoftSharing",
     "SparseGroupLasso",
+    "Spectral",
     "StartPoint",
     "Zeros",
     "arrange",
