@@ -10,16 +10,21 @@ from .joint_features import JointFeatures
 from .l1 import L1
 from .l2 import L2
 from .layout import Layout, arrange
+from .max_norm import MaxNorm
 from .mean_regularised import MeanRegularised
 from .nuclear import Nuclear
+from .orthogonality import Orthogonality
 from .select import select
 from .soft_sharing import SoftSharing
 from .sparse_group_lasso import SparseGroupLasso
+from .spectral import Spectral
+from .srip import SRIP
 from .start_point import StartPoint
 
 __all__ = [
     "L1",
     "L2",
+    "SRIP",
     "BoundPenalties",
     "ElasticNet",
     "GraphLaplacian",
@@ -27,12 +32,15 @@ __all__ = [
     "InputGradient",
     "JointFeatures",
     "Layout",
+    "MaxNorm",
     "MeanRegularised",
     "Nuclear",
+    "Orthogonality",
     "Penalty",
     "PenaltySummary",
     "SoftSharing",
     "SparseGroupLasso",
+    "Spectral",
     "StartPoint",
     "Zeros",
     "arrange",

@@ -47,8 +47,8 @@ class AveragedWeights:
                 torch._foreach_copy_(list(model.parameters()), own)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of the average, by the names of the parameters."""
-        return {n: t.clone() for n, t in zip(self.names, self.tensors, strict=True)}
+        """The average by the names of the parameters."""
+        return dict(zip(self.names, self.tensors, strict=True))
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
