@@ -7,8 +7,8 @@ from polytask.cli.main import app
 SURFACE = {
     "fit": [
         "table", "--target", "--task-column", "--weight", "--id", "--ignore", "--group", "--time",
-        "--valid", "--test", "--balance", "--defence", "--penalty", "--config", "--set", "--seed", "--out", "--resume",
-        "--quiet/-q",
+        "--valid", "--test", "--balance", "--defence", "--penalty", "--config",
+        "--set", "--seed", "--out", "--resume", "--quiet/-q",
     ],
     "predict": ["model", "table", "--out", "--task"],
     "evaluate": ["model", "table", "--json"],

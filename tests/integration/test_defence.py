@@ -15,8 +15,14 @@ from polytask.optim import OptimizerSpec, flat_cosine
 from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
 from polytask.regularization.objective import (
     L1,
+    SRIP,
     InputGradient,
     JointFeatures,
+    MaxNorm,
+    MeanRegularised,
+    Orthogonality,
+    Spectral,
+    StartPoint,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
 from polytask.regularization.update import SAM, GradientNoise
@@ -98,6 +104,12 @@ TECHNIQUES = {
     "nothing": dict,
     "l1 (prox)": lambda: {"penalties": [L1(1e-2)]},
     "joint features": lambda: {"penalties": [JointFeatures(1e-2)]},
+    "start point": lambda: {"penalties": [StartPoint(0.1)]},
+    "orthogonality": lambda: {"penalties": [Orthogonality(0.1)]},
+    "srip": lambda: {"penalties": [SRIP(0.1)]},
+    "spectral": lambda: {"penalties": [Spectral(0.1)]},
+    "max-norm": lambda: {"penalties": [MaxNorm(0.3)]},
+    "mean-regularised": lambda: {"penalties": [MeanRegularised(0.1)]},
     "input gradient": lambda: {"penalties": [InputGradient(0.1)]},
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},
@@ -119,7 +131,7 @@ TECHNIQUES = {
     "distil": lambda: {"stopping": Distil(patience=1), "epochs": 12},
     "distillation": lambda: {"taught": True},
     "many": lambda: {
-        "penalties": [L1(1e-3)],
+        "penalties": [L1(1e-3), Orthogonality(0.01)],
         "defence": Defence(
             inputs=(Mixup(0.2), InputNoise(0.05)),
             sam=SAM(0.05),
@@ -232,6 +244,7 @@ def test_a_frozen_head_stays_where_it_was_while_the_others_move():
     trainer, train, valid = make(
         stopping=FreezeHead(patience=2), epochs=40, callbacks=[Watch()], batch_norm=False,
         optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.1),
+        penalties=[MeanRegularised(0.1)],
     )  # fmt: skip
     history = trainer.fit(train, valid)
     settled = {task: epoch for task, epoch in history.settled.items() if task in heads}
