@@ -53,7 +53,8 @@ class SAM:
     def climb_(self, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
         """Moves the parameters that have a gradient to w + ε.
 
-        A zero gradient moves nothing: there is no worst direction.
+        A zero gradient moves nothing: there is no worst direction. Reads one number, the norm, back
+        from the device.
 
         Args:
             parameters: All parameters of the update.
@@ -67,10 +68,11 @@ class SAM:
         if not gradients:
             return saved
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        scale = self.rho / norm  # infinite for a zero gradient, or for one that is next to nothing
-        scale = torch.where(torch.isfinite(scale), scale, 0.0)
-        weights: list[Tensor] = list(moved)
-        torch._foreach_add_(weights, list(torch._foreach_mul(gradients, scale)))
+        length = float(norm)
+        # Below this bound ρ/‖g‖ overflows; what is not a number goes on, for the step to see it.
+        if not length <= self.rho / torch.finfo(norm.dtype).max:
+            weights: list[Tensor] = list(moved)
+            torch._foreach_add_(weights, gradients, alpha=self.rho / length)
         return saved
 
     @torch.no_grad()

@@ -63,9 +63,10 @@ def test_without_any_gradient_nothing_happens():
     sam.restore_([])
 
 
-def test_a_gradient_that_is_not_finite_does_not_stay_hidden():
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_does_not_stay_hidden(value):
     """The loss at the worst point must not look finite when the gradient was not."""
-    weight = parameter([1.0, 1.0], [float("inf"), 1.0])
+    weight = parameter([1.0, 1.0], [value, 1.0])
     sam = SAM()
     saved = sam.climb_([weight])
     assert not torch.isfinite(weight).all()
