@@ -143,6 +143,15 @@ def test_start_comes_first(average):
         average.state_dict()
 
 
+def test_another_model_of_the_same_shape_is_read_and_filled(average):
+    fed(average, 1.0)
+    other = model(5.0)
+    average.update(other, 2, 0.5)
+    found = inside(average, other)
+    assert 1.0 < found[0] < 5.0
+    assert float(other.weight.detach()[0, 0]) == 5.0
+
+
 def test_frozen_parameters_keep_their_bits(average):
     net = fed(average, 0.1)
     net.weight.requires_grad_(False)
