@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from polytask.cli.arguments import Typed, merge
+from polytask.config.build import build_penalties
 from polytask.config.presets import PRESETS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -122,14 +123,20 @@ def all_commands() -> list[str]:
 def test_commands_are_understood(command: str):
     if "NAME" in command or "COLUMN" in command:
         pytest.skip("a form, not a command")
-    merge(typed(command))
+    run, _ = merge(typed(command))
+    build_penalties(run.penalties)
 
 
 def test_commands_are_found_and_a_wrong_one_is_noticed():
     assert len(all_commands()) > 20
-    for wrong in ("--set inputs.mixpu=1", "--defence strongest", "--balance eqaul"):
+    for wrong in (
+        "--set inputs.mixpu=1",
+        "--defence strongest",
+        "--balance eqaul",
+        "--penalty l3=1",
+    ):
         with pytest.raises(ValueError, match=r"does not exist|must be"):
-            merge(typed(f"polytask fit t.csv --target y {wrong}"))
+            build_penalties(merge(typed(f"polytask fit t.csv --target y {wrong}"))[0].penalties)
 
 
 FAMILIES = ["objective", "inputs", "update", "weights", "outputs", "features"]

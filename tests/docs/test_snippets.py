@@ -55,11 +55,12 @@ def _run(name, code, kind=None, text=""):
 def _toml(name, text):
     import tomllib
 
+    from polytask.config.build import build_penalties
     from polytask.config.validate import run_from_document
 
     document = tomllib.loads(text)
     document.setdefault("targets", [{"name": "progression"}, {"name": "sex"}])
-    run_from_document(document, source=name)
+    build_penalties(run_from_document(document, source=name).penalties)
 
 
 def _command(command):
@@ -128,6 +129,7 @@ BROKEN = {
         "```python\nimport warnings\nfrom polytask import PolytaskWarning\n"
         "warnings.warn('x', PolytaskWarning)\n```"
     ),
+    "a penalty that does not exist": '```toml\n[[penalties]]\nname = "l3"\nstrength = 1\n```',
     "an option that does not exist": "```toml\n[inputs]\nmixpu = 0.2\n```",
 }
 

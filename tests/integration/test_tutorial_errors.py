@@ -15,7 +15,7 @@ from polytask import Binary, FixedWeights, Multiclass, Regression, RunConfig, Tr
 from polytask.backbones import MLP, ResidualMLP, TabM
 from polytask.balancing import LossBalancer
 from polytask.data import Batch, LoaderBatches, ResidentBatches
-from polytask.errors import InvalidArgument, PolytaskError, PolytaskWarning
+from polytask.errors import InvalidArgument, PolytaskError, PolytaskWarning, UnknownName
 from polytask.optim import OptimizerSpec, check_binding
 from polytask.regularization import objective
 from polytask.regularization.objective import L1, L2, ElasticNet, GroupLasso, penalise
@@ -75,6 +75,13 @@ def test_invented_names_are_nowhere(name):
     assert not hasattr(objective, name)
 
 
+@pytest.mark.parametrize("name", ["l1l2", "L1Loss", "l2-penalty"])
+def test_an_unknown_penalty_lists_the_known_ones(name):
+    run = run_config(penalties=[{"name": name, "strength": 0.1}])
+    with pytest.raises(UnknownName, match=rf"'{name}' does not exist.*'l1', 'l2', 'elastic-net'"):
+        fit_table(frame(), run, baselines=False)
+
+
 @pytest.mark.parametrize(
     ("loss", "twin"), [(nn.L1Loss(), "L1"), (nn.MSELoss(), "L2"), (nn.HuberLoss(), "L1 or L2")]
 )
@@ -85,6 +92,13 @@ def test_a_loss_on_data_is_no_penalty(loss, twin):
         penalise(model, [loss], optimizer)
     with pytest.raises(PolytaskError, match="must hold penalties"):
         penalise(model, [lambda w: w.abs().sum()], optimizer)
+
+
+def test_the_trainer_takes_penalties_only():
+    _, y = regression_rows()
+    task = Regression("y").fit(y)
+    with pytest.raises(PolytaskError, match="compares predictions with targets"):
+        Trainer(trunk(), [task], penalties=[nn.L1Loss()])
 
 
 def test_losses_and_penalties_share_no_name():
@@ -138,6 +152,21 @@ def test_the_report_says_what_is_not_decayed():
     report = fit_table(frame(), run_config(), baselines=False).report
     on = dict(report.switched_on)
     assert "biases" in on["weight decay"] + on.get("not decayed", "")
+
+
+def test_the_report_says_on_what_a_penalty_acts():
+    run = run_config(penalties=[{"name": "l1", "strength": 0.01}], optimizer={"weight_decay": 0.0})
+    on = dict(fit_table(frame(), run, baselines=False).report.switched_on)
+    assert "weight" in on["L1"]
+    assert "bias" not in on["L1"]
+
+
+def test_weight_decay_beside_a_ridge_penalty_raises_in_the_trainer_too():
+    x, y = regression_rows()
+    task = Regression("y").fit(y)
+    trainer = Trainer(trunk(), [task], penalties=[L2(0.1)], epochs=1)
+    with pytest.raises(InvalidArgument, match="counts twice"):
+        trainer.fit(resident(task, x, y))
 
 
 @pytest.mark.parametrize("penalty", [L2(0.1), ElasticNet(0.1)])
