@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from polytask.backbones import MLP
+from polytask.balancing import EqualWeights
 from polytask.data.batch import Batch
+from polytask.data.batches import label_counts
 from polytask.optim import OptimizerSpec
 from polytask.regularization.inputs import (
     CMixup,
@@ -25,16 +27,16 @@ from polytask.regularization.inputs import (
     InputNoise,
     InputRegularizer,
     Mixup,
-    mixed_sums,
 )
 from polytask.sharing import MultiTaskModel
 from polytask.tasks import Multiclass, Regression, Task
-from polytask.tasks.base import masked_sums
+from polytask.training import Defence
+from polytask.training.step import Step
 
 NUMERIC, CARDINALITIES, WIDTH, DEPTH, BATCH = 28, [12, 20, 7, 30], 256, 2, 256
 PAIRS = 400
 
-Step = Callable[[], float]
+Update = Callable[[], float]
 
 
 def tasks(table: bool) -> list[Task]:
@@ -59,40 +61,24 @@ def batch(table: bool) -> Batch:
     return Batch(inputs, targets, masks, None, torch.arange(BATCH))
 
 
-def arm(regularizers: Sequence[InputRegularizer], given: Batch) -> Step:
+def arm(regularizers: Sequence[InputRegularizer], given: Batch) -> Update:
     """One whole update, timed."""
     torch.manual_seed(0)
     table = not isinstance(given.inputs, Tensor)
     backbone = MLP(NUMERIC, CARDINALITIES if table else (), width=WIDTH, depth=DEPTH)
     model = MultiTaskModel.hard(backbone, tasks(table))
     optimizer = OptimizerSpec().build(model.roles())
+    defence = Defence(inputs=tuple(regularizers))
 
-    def objective() -> Tensor:
-        rows, mixing = given, None
-        for regularizer in regularizers:
-            rows, found = regularizer(rows)
-            mixing = found or mixing
-        outputs = model(rows.inputs).outputs
-        total = torch.zeros(())
-        for group in model.groups:
-            output, target = outputs[group.name], rows.targets[group.name]
-            own, mask = group.loss(output, target), rows.masks[group.name]
-            if mixing is None:
-                sums, counts = masked_sums(own, mask, None)
-            else:
-                partner = group.loss(output, target.index_select(0, mixing.partner))
-                sums, counts = mixed_sums(own, partner, mask, None, mixing)
-            total = total + (sums / counts).sum()
-        return total
+    step = Step(model, model.groups, EqualWeights(len(model.tasks)), optimizer, 1.0, defence)
+    window = [given], label_counts(given)
 
-    def step() -> float:
+    def update() -> float:
         begin = time.thread_time()
-        optimizer.zero_grad()
-        objective().backward()
-        optimizer.step()
+        step.update(window)
         return time.thread_time() - begin
 
-    return step
+    return update
 
 
 def ratio(

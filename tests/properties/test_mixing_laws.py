@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from polytask.regularization.inputs import Mixing, mixed_sums
+from polytask.regularization.inputs import Mixing, mixed_counts, mixed_sums
 from polytask.regularization.inputs.parts import mix_parts
 from polytask.tasks.base import masked_sums
 
@@ -97,6 +97,16 @@ LAWS = [
 @fast
 def test_mixed_sums_obey(law, seed):
     law(mixed_sums, seed)
+
+
+@given(seeds)
+@fast
+def test_counts_alone_are_those_of_the_sums(seed):
+    own, partner, mask, weights, mixing = draw(seed)
+    for w in (None, weights):
+        counts = mixed_sums(own, partner, mask, w, mixing)[1]
+        assert torch.equal(mixed_counts(mask, w, mixing).to(counts.dtype), counts)
+        assert not torch.equal(mixed_counts(torch.ones_like(mask), w, mixing), counts.float())
 
 
 def either_label(own, partner, mask, weights, mixing):

@@ -4,7 +4,7 @@ from .base import InputRegularizer, Mixing
 from .c_mixup import CMixup
 from .cutmix import CutMix
 from .feature_dropout import FeatureDropout
-from .mixing import mixed_sums
+from .mixing import mixed_counts, mixed_sums
 from .mixup import Mixup
 from .noise import InputNoise
 
@@ -16,5 +16,6 @@ __all__ = [
     "InputRegularizer",
     "Mixing",
     "Mixup",
+    "mixed_counts",
     "mixed_sums",
 ]

@@ -52,13 +52,41 @@ def mixed_sums(
     """
     both = mask & mask.index_select(0, mixing.partner)
     shape = (-1,) + (1,) * (own.ndim - 1)
-    first = mixing.share.to(own.dtype).view(shape)
-    second = 1.0 - first
+    first, second = (part.to(own.dtype).view(shape) for part in _row_shares(row_weights, mixing))
     if row_weights is None:
         counts = both.sum(0, dtype=own.dtype)
     else:
-        weights = row_weights.to(own.dtype)
-        first = first * weights.view(shape)
-        second = second * weights.index_select(0, mixing.partner).view(shape)
         counts = torch.where(both, first + second, 0.0).sum(0)
     return torch.where(both, first * own + second * partner, 0.0).sum(0), counts
+
+
+def mixed_counts(
+    mask: Bool[Tensor, "rows *k"], row_weights: Tensor | None, mixing: Mixing
+) -> Float[Tensor, "*k"]:
+    """The counts of `mixed_sums` without the sums: they are known before the forward pass.
+
+    Args:
+        mask: True where a row has a label of its own.
+        row_weights: ``[rows]``, or None for ones.
+        mixing: Partners and shares.
+
+    Example:
+        >>> mixing = Mixing(torch.tensor([1, 0, 2]), torch.tensor([0.5, 0.5, 0.5]))
+        >>> mask = torch.tensor([[True, True], [True, False], [True, True]])
+        >>> mixed_counts(mask, None, mixing).tolist()
+        [3.0, 1.0]
+    """
+    both = mask & mask.index_select(0, mixing.partner)
+    if row_weights is None:
+        return both.sum(0, dtype=mixing.share.dtype)
+    first, second = _row_shares(row_weights, mixing)
+    shape = (-1,) + (1,) * (mask.ndim - 1)
+    return torch.where(both, (first + second).view(shape), 0.0).sum(0)
+
+
+def _row_shares(row_weights: Tensor | None, mixing: Mixing) -> tuple[Tensor, Tensor]:
+    """Weights of a row's own label and of its partner's, ``[rows]`` each."""
+    first, second = mixing.share, 1.0 - mixing.share
+    if row_weights is None:
+        return first, second
+    return first * row_weights, second * row_weights.index_select(0, mixing.partner)
