@@ -10,7 +10,7 @@ SURFACE = {
         "--valid", "--test", "--balance", "--defence", "--penalty", "--config",
         "--set", "--seed", "--out", "--resume", "--quiet/-q",
     ],
-    "predict": ["model", "table", "--out", "--task"],
+    "predict": ["model", "table", "--out", "--task", "--samples"],
     "evaluate": ["model", "table", "--json"],
     "report": ["run", "--open"],
     "methods": ["family"],

@@ -27,6 +27,12 @@ def predict(
         list[str] | None,
         typer.Option(metavar="NAME", help="Predict only this task; repeat it."),
     ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Average over N dropout masks, and add how far predictions scatter."
+        ),
+    ] = 0,
 ) -> None:
     """Predict every row of a table.
 
@@ -39,7 +45,7 @@ def predict(
     bundle = load(model)
     data = bundle.run.get("data", {})
     frame = read_table(table, separator=data.get("separator"), encoding=data.get("encoding"))
-    predictions = bundle.predict(frame, tasks=task or None)
+    predictions = bundle.predict(frame, tasks=task or None, samples=samples)
     if out is None:
         predictions.to_csv(sys.stdout, index=False)
         return

@@ -85,7 +85,7 @@ def build_report(
         trunk_gradients: `measure_trunk_gradients` of the kept weights.
         last: ``"train"`` and ``"valid"`` → outputs of the last epoch's weights on the rows of
             `sets`; without them the gap at the end has no interval.
-        temperatures: Task → divisor of the logits, for the calibration "after".
+        temperatures: Task → number that the logits were divided by after training.
         spreads: Task → spread of the predictions on the judged rows, in the target's unit.
         spread_source: Where the spreads come from, in words.
         kept_epochs: Per task the epoch whose weights predict it, where every task has its own.

@@ -103,7 +103,8 @@ def calibrate(
     Args:
         outputs: Raw outputs on rows that the model was not trained on.
         rows: Their name.
-        temperatures: Task → divisor of its logits, for the figures "after".
+        temperatures: Task → number that its logits were divided by already: the figures "before"
+            undo that (for an ensemble nearly, since its probabilities are averaged afterwards).
         seed: Seed of the resamples' own generator.
 
     Note:
@@ -122,16 +123,17 @@ def calibrate(
     found = []
     for index, task in enumerate(outputs.tasks):
         kind = _about(task)
-        forecasts = None if not kind else forecast(outputs, index, limit=limit)
+        temperature = (temperatures or {}).get(task.name)
+        undone = 1.0 / (temperature or 1.0)
+        forecasts = None if not kind else forecast(outputs, index, undone, limit)
         if forecasts is None:
             continue
         bin_of = _bin_of(forecasts.chances)
         ece, low, high = _interval(forecasts, bin_of, generator)
-        temperature = (temperatures or {}).get(task.name)
         after: tuple[ReliabilityBin, ...] = ()
         if temperature is not None:
-            cooler = forecast(outputs, index, temperature, limit)
-            after = _bins(cooler, _bin_of(cooler.chances)) if cooler is not None else ()
+            kept = forecast(outputs, index, limit=limit)
+            after = _bins(kept, _bin_of(kept.chances)) if kept is not None else ()
         found.append(
             Calibration(
                 name=task.name,

@@ -2,7 +2,7 @@
 
 import copy
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -22,6 +22,7 @@ from polytask.sharing import AdaptedModel, MultiTaskModel
 from polytask.tasks import Task, TaskGroup, task_to_json
 
 from .architecture import OWN, describe_architecture
+from .spread import sampled, spreads
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -132,7 +133,13 @@ class Bundle:
         return copy.deepcopy(dict(self.document))
 
     def predict(
-        self, frame: "DataFrame", *, tasks: Sequence[str] | None = None, batch_size: int = 8192
+        self,
+        frame: "DataFrame",
+        *,
+        tasks: Sequence[str] | None = None,
+        batch_size: int = 8192,
+        samples: int = 0,
+        seed: int = 0,
     ) -> "DataFrame":
         """Predictions for every row of `frame`, with its index.
 
@@ -141,6 +148,9 @@ class Bundle:
                 DataFrame or an Arrow table.
             tasks: Names of the tasks to predict; None means all.
             batch_size: Rows computed at a time; limits the memory.
+            samples: Monte-Carlo dropout: average over so many dropout masks per model, and add
+                how far the predictions scatter (``task_spread``). 0: one pass without dropout.
+            seed: Of the masks; torch's global state is given back.
 
         Returns:
             The id columns, then per task, in the user's order, its prediction (column ``task``) and
@@ -150,14 +160,30 @@ class Bundle:
         Raises:
             DataError: If an input or id column is missing, or has another type than in training.
             UnknownName: If a name in `tasks` is no task.
+            InvalidArgument: If `samples` is above 0 and a model has no dropout.
+
+        Reference:
+            Gal & Ghahramani, Dropout as a Bayesian Approximation: Representing Model Uncertainty
+            in Deep Learning, ICML 2016. https://arxiv.org/abs/1506.02142
         """
         from polytask.data.read import as_frame
 
         frame = as_frame(frame)
         self.form.check(frame)
-        outputs = self.outputs(frame, tasks=tasks, batch_size=batch_size)
         known = {task.name: task for task in self.tasks}
-        values = {name: known[name].predict(output) for name, output in outputs.items()}
+        values: dict[str, dict[str, Any]]
+        if samples:
+            drawn = self.sample(frame, samples, tasks=tasks, batch_size=batch_size, seed=seed)
+            values = {
+                name: {
+                    **known[name].predict(known[name].average(output)),
+                    **spreads(known[name], output),
+                }
+                for name, output in drawn.items()
+            }
+        else:
+            outputs = self.outputs(frame, tasks=tasks, batch_size=batch_size)
+            values = {name: dict(known[name].predict(output)) for name, output in outputs.items()}
         return self.form.assemble(frame, values)
 
     def outputs(
@@ -167,6 +193,42 @@ class Bundle:
 
         What `Task.predict`, `Task.loss` and the metrics of a task take. Arguments as `predict`.
         """
+        return self._batched(frame, tasks, batch_size, self._run, 0)
+
+    def sample(
+        self,
+        frame: "DataFrame",
+        samples: int,
+        *,
+        tasks: Sequence[str] | None = None,
+        batch_size: int = 8192,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        """Raw outputs ``[samples · members, rows, outputs]`` under dropout masks, task by task.
+
+        Arguments as `predict`.
+
+        Raises:
+            InvalidArgument: If `samples` is below 1, or a model has no dropout.
+        """
+        at_least("samples", samples, 1)
+
+        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return sampled(self.members, self.groups, inputs, samples, self.serves)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._batched(frame, tasks, batch_size, run, 1)
+
+    def _batched(
+        self,
+        frame: "DataFrame",
+        tasks: Sequence[str] | None,
+        batch_size: int,
+        run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+        axis: int,
+    ) -> dict[str, Tensor]:
+        """What `run` gives for every asked task, batch by batch, joined along the rows."""
         at_least("batch_size", batch_size, 1)
         names = [task.name for task in self.tasks]
         for name in tasks or ():
@@ -176,10 +238,10 @@ class Bundle:
         require(len(asked) > 0, "tasks", "name at least one task", tasks)
         inputs = self.encoder.transform(frame)
         parts = [
-            self._run({key: tensor[start : start + batch_size] for key, tensor in inputs.items()})
+            run({key: tensor[start : start + batch_size] for key, tensor in inputs.items()})
             for start in range(0, max(len(frame), 1), batch_size)
         ]
-        return {name: torch.cat([part[name] for part in parts]) for name in asked}
+        return {name: torch.cat([part[name] for part in parts], axis) for name in asked}
 
     def save(self, path: Path | str) -> None:
         """Writes the bundle to one file, completely or not at all; a folder gets `FILE_NAME`.

@@ -27,6 +27,7 @@ from .per_task import PerTask
 from .prepare import Prepared, prepare
 from .refit import chosen_epochs, on_all_rows
 from .report import make_report
+from .scatter import MASKS, scatter
 from .training import Trained, Training
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def fit_table(
         zeros=None if trained.penalties is None else trained.penalties.zeros(),
         temperatures={name: found.value for name, found in temperatures.items()},
         kept_epochs=trained.history.best_epochs if serves else None,
+        spreads=scatter(models, serves, prepared, run),
+        spread_source=f"{MASKS} dropout masks",
     )
     if out is not None:
         bundle.save(out / MODEL)

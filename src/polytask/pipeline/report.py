@@ -81,7 +81,7 @@ def make_report(
             gives too is said in these words.
         penalties: `BoundPenalties.describe` of the run.
         zeros: `BoundPenalties.zeros` of the kept weights.
-        temperatures: Task → divisor of the logits that was fitted.
+        temperatures: Task → number that the logits were divided by after training.
         spreads: Task → spread of the predictions on the judged rows (all of the test rows, else
             of the validation rows), in the target's unit.
         spread_source: Where the spreads come from, in words.

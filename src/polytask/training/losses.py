@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from polytask.data.batch import Batch
-from polytask.regularization.inputs import Mixing, mixed_sums
+from polytask.regularization.inputs import Mixing, mixed_counts, mixed_sums
 from polytask.tasks.base import masked_sum
 from polytask.tasks.groups import TaskGroup
 
@@ -42,7 +41,7 @@ def training_sums(
         mask = batch.masks[group.name]
         loss = own_loss(group, output, target)
         if mixing is not None:
-            partner = own_loss(group, output, target[mixing.partner])
+            partner = own_loss(group, output, target.index_select(0, mixing.partner))
             sums.append(mixed_sums(loss, partner, mask, batch.row_weights, mixing)[0])
             continue
         if teaching is not None:
@@ -51,12 +50,10 @@ def training_sums(
     return sums
 
 
-def mixed_counts(example: Example) -> dict[str, Tensor]:
+def counts_of_mixed(example: Example) -> dict[str, Tensor]:
     """Per group, the label counts ``[k]`` that stand behind the sums of a mixed batch."""
     batch, mixing = example
     assert mixing is not None
     return {
-        name: mixed_sums(torch.zeros(mask.shape), torch.zeros(mask.shape), mask,
-                         batch.row_weights, mixing)[1]
-        for name, mask in batch.masks.items()
-    }  # fmt: skip
+        name: mixed_counts(mask, batch.row_weights, mixing) for name, mask in batch.masks.items()
+    }

@@ -28,7 +28,7 @@ from polytask.tasks.groups import TaskGroup
 
 from .defence import Defence
 from .freezing import FrozenHeads
-from .losses import Example, mixed_counts, training_sums
+from .losses import Example, counts_of_mixed, training_sums
 from .measure import user_order
 from .seeding import Replay
 from .teaching import Teaching
@@ -116,7 +116,7 @@ class Step:
         """
         batches, window_counts = window
         examples = [self._regularized(batch) for batch in batches]
-        mixed = [mixed_counts(e) if e.mixing is not None else None for e in examples]
+        mixed = [counts_of_mixed(e) if e.mixing is not None else None for e in examples]
         if any(mixed):
             window_counts = _total(
                 [c or label_counts(e.batch) for c, e in zip(mixed, examples, strict=True)]
