@@ -437,3 +437,86 @@ def test_dropout_that_leaves_a_handful_of_units_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MLP(3, width=64, dropout=0.5)
+
+
+def two_regressions(**options):
+    x, y = regression_rows()
+    specs = [Regression("metres"), Regression("millimetres", **options)]
+    values = [y, 1000 * y]
+    tasks = [spec.fit(v) for spec, v in zip(specs, values, strict=True)]
+    groups = group_tasks(tasks)
+    columns = dict(zip(["metres", "millimetres"], values, strict=True))
+    encoded = {t.name: t.encode(columns[t.name]) for t in tasks}
+    batch = Batch(
+        x,
+        {g.name: torch.stack([encoded[t.name][0] for t in g.tasks], 1) for g in groups},
+        {g.name: torch.stack([encoded[t.name][1] for t in g.tasks], 1) for g in groups},
+        None,
+        torch.arange(ROWS),
+    )
+    return tasks, ResidentBatches(batch, batch_size=16)
+
+
+def test_raw_targets_with_equal_weights_warn():
+    tasks, train = two_regressions(center=0.0, scale=1.0)
+    with pytest.warns(PolytaskWarning, match="'millimetres' is not standardised"):
+        Trainer(trunk(), tasks, epochs=1).fit(train)
+
+
+def test_standardised_targets_and_weights_of_ones_own_are_silent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tasks, train = two_regressions()
+        Trainer(trunk(), tasks, epochs=1).fit(train)
+        tasks, train = two_regressions(center=0.0, scale=1.0)
+        Trainer(trunk(), tasks, epochs=1, balance=FixedWeights([1.0, 1e-6])).fit(train)
+
+
+class Tutorial(nn.Module):
+    """Five hidden units, half of them dropped, right before a regression output."""
+
+    def __init__(self, width, p):
+        super().__init__()
+        self.hidden, self.drop = nn.Linear(3, width), nn.Dropout(p)
+        self.last = nn.Linear(width, 1)
+
+    def forward(self, inputs):
+        return {"y": self.last(self.drop(self.hidden(inputs).relu()))}
+
+
+def dropout_warnings(module):
+    groups = group_tasks([Regression("y").fit(np.arange(4.0))])
+    table = Batch(torch.zeros(8, 3), {}, {}, None, torch.arange(8))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        adapt(module, groups, table)
+    return [str(warning.message) for warning in seen]
+
+
+def test_dropout_in_a_module_of_ones_own_warns():
+    few, before = dropout_warnings(Tutorial(5, 0.5))
+    assert "Dropout 0.5 on 5 units leaves 2.5 units" in few
+    assert "right before the regression output 'y'" in before
+    assert len(dropout_warnings(Tutorial(64, 0.5))) == 1
+    assert dropout_warnings(Tutorial(64, 0.1)) == []
+    features = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Dropout(0.5))
+    assert len(dropout_warnings(features)) == 1
+
+
+def test_what_is_no_batches_task_or_balancer_gets_a_sentence():
+    x, y = regression_rows()
+    task = Regression("y").fit(y)
+    loader = DataLoader(
+        [(row, {"y": value}) for row, value in zip(x, y, strict=True)], batch_size=8
+    )
+    for train, words in ((loader, r"LoaderBatches\(loader"), (x, "got Tensor")):
+        with pytest.raises(InvalidArgument, match=words):
+            Trainer(trunk(), [task], epochs=1).fit(train)
+    for options, words in (
+        ({"tasks": [Regression("y")]}, r"must be fitted; 'y' is a specification"),
+        ({"tasks": ["y"]}, "must hold fitted tasks; got 'y'"),
+        ({"balance": "equal"}, "must be a loss balancer"),
+        ({"optimizer": "adam"}, "must be an OptimizerSpec or a torch optimizer"),
+    ):
+        with pytest.raises(PolytaskError, match=words):
+            Trainer(trunk(), **{"tasks": [task], **options})

@@ -193,6 +193,20 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
             raise InvalidArgument(
                 f"`{option}.{name}` does not exist: there are none. Leave it out."
             )
+    arguments = dict(entry.options)
+    if "edges" in arguments:
+        arguments["edges"] = _edges(option, arguments["edges"])
+    lacking = [
+        name
+        for name in valid
+        if parameters[name].default is inspect.Parameter.empty
+        and name not in arguments
+        and name != "limit"
+    ]
+    if lacking:
+        raise InvalidArgument(
+            f"`{option}.{lacking[0]}` must be given: the penalty has no default for it."
+        )
     first = "strength" if "strength" in parameters else "limit"
     if first == "limit" and "limit" in entry.options:
         raise InvalidArgument(f"`{option}.limit` is the strength of {entry.name!r}; give it there.")
@@ -202,7 +216,7 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
             f"`penalties.{entry.name}.{chosen[0]}` has no effect here: the penalty does not act on "
             "weights. Leave it out."
         )
-    built: Penalty | InputGradient = method(**{first: entry.strength}, **entry.options)
+    built: Penalty | InputGradient = method(**{first: entry.strength}, **arguments)
     if not chosen or isinstance(built, InputGradient):
         return built
     own = built.selector
@@ -212,8 +226,26 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
         names=entry.names,
         group=entry.group or own.group,
     )
-    selected: Penalty = method(**{first: entry.strength}, selector=selector, **entry.options)
+    selected: Penalty = method(**{first: entry.strength}, selector=selector, **arguments)
     return selected
+
+
+def _edges(option: str, edges: object) -> dict[tuple[str, str], float]:
+    """``[["age", "sex", 1.0], …]`` as pairs of tasks and weights."""
+    pairs: dict[tuple[str, str], float] = {}
+    for edge in edges if isinstance(edges, list | tuple) else [edges]:
+        if not (
+            isinstance(edge, list | tuple)
+            and len(edge) == 3
+            and isinstance(edge[0], str)
+            and isinstance(edge[1], str)
+            and isinstance(edge[2], int | float)
+        ):
+            raise InvalidArgument(
+                f"`{option}.edges` must be a list of [task, task, weight]; got {edges!r}."
+            )
+        pairs[edge[0], edge[1]] = float(edge[2])
+    return pairs
 
 
 def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":

@@ -165,6 +165,8 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         raise InvalidArgument(
             "`optimizer.nesterov` needs momentum, and `optimizer.momentum` is 0; change one."
         )
+    for entry in run.penalties:
+        find("penalty", entry.name, option="penalties.name")
     if run.defence != "linear":
         find("balancing", run.balance.name, option="balance")
     _check_balance(run)

@@ -23,7 +23,7 @@ from polytask.config.build import (
 from polytask.config.run import RunConfig
 from polytask.data import Batch, LongForm, ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
-from polytask.regularization.objective import BoundPenalties
+from polytask.regularization.objective import BoundPenalties, InputGradient
 from polytask.regularization.outputs import TeacherOutputs
 from polytask.sharing import HardSharing, MultiTaskModel
 from polytask.tasks import group_tasks
@@ -91,6 +91,11 @@ class Training:
         if self.defence.distillation is not None:
             teacher = single_task_outputs(prepared, run, empty=resume)
             self.defence = replace(self.defence, teacher=teacher)
+        penalties = build_penalties(run.penalties)
+        for penalty in penalties:
+            if isinstance(penalty, InputGradient):
+                self.defence = replace(self.defence, input_gradient=penalty)
+        penalties = [penalty for penalty in penalties if not isinstance(penalty, InputGradient)]
         names = [task.name for task in prepared.tasks]
         weights = [task.spec.weight for task in prepared.tasks]
         self.trainer = Trainer(
@@ -108,7 +113,7 @@ class Training:
             plateau=build_plateau(run.schedule),
             clip_norm=run.optimizer.clip_norm,
             checkpoint_seconds=run.training.checkpoint_seconds,
-            penalties=build_penalties(run.penalties),
+            penalties=penalties,
             defence=self.defence,
             keep=run.training.keep,
             identity=identity,

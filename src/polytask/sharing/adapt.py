@@ -16,6 +16,7 @@ from polytask.tasks.groups import TaskGroup
 
 from .base import ModelOutput, Shared
 from .choose import chosen_tasks
+from .dropouts import Call, warn_of_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .model import MultiTaskModel
@@ -104,9 +105,13 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
             )
         return module
     inputs = first_rows(example)
-    last: list[tuple[nn.Module, object]] = []
+    calls: list[Call] = []
     handles = [
-        leaf.register_forward_hook(lambda leaf, _, output: last.append((leaf, output)))
+        leaf.register_forward_hook(
+            lambda leaf, given, output: calls.append(
+                Call(leaf, given[0] if given else None, output)
+            )
+        )
         for leaf in module.modules()
         if not list(leaf.children())
     ]
@@ -119,7 +124,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
     width: int | None = None
     if isinstance(result, Tensor):
         width = _as_features(result, inputs, module, None).shape[1]
-        if any(isinstance(leaf, nn.Linear) and output is result for leaf, output in last):
+        if any(isinstance(call.layer, nn.Linear) and call.result is result for call in calls):
             warnings.warn(
                 f"The features of {type(module).__name__} come straight from a Linear layer, and "
                 "linear heads follow: that layer is redundant. End the module with an activation.",
@@ -128,6 +133,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
             )
     else:
         _as_outputs(result, inputs, module, groups)
+    warn_of_dropout(calls, result, groups)
     reference = next((p for p in module.parameters()), None)
     model = AdaptedModel(module, groups, width)
     if model.heads is not None and reference is not None:

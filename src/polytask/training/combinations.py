@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from torch import nn
-
 from polytask.errors import InvalidArgument, Unsupported
-from polytask.regularization.objective import InputGradient, Penalty
+from polytask.regularization.objective import InputGradient
+from polytask.regularization.objective.conflicts import check_types
 from polytask.regularization.weights import SWA
 
 if TYPE_CHECKING:
@@ -139,18 +138,6 @@ def check_penalties(penalties: Sequence[object]) -> None:
     Raises:
         InvalidArgument: A loss module compares predictions with targets and is no penalty.
     """
-    for penalty in penalties:
-        if isinstance(penalty, nn.Module):
-            name = type(penalty).__name__
-            raise InvalidArgument(
-                f"`penalties` must hold penalties; got the module {name}. A loss such as L1Loss "
-                "compares predictions with targets; the penalty on weights is "
-                "polytask.regularization.objective.L1."
-            )
-        if not isinstance(penalty, Penalty | InputGradient):
-            raise InvalidArgument(
-                "`penalties` must hold objects of polytask.regularization.objective, such as "
-                f"L1(1e-3); got {penalty!r}."
-            )
+    check_types([penalty for penalty in penalties if not isinstance(penalty, InputGradient)])
     if sum(isinstance(penalty, InputGradient) for penalty in penalties) > 1:
         raise InvalidArgument("`penalties` must hold at most one InputGradient; keep one.")

@@ -27,6 +27,7 @@ from polytask.regularization.objective import BoundPenalties, InputGradient, Pen
 from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
+from .arguments import check_arguments, check_batches
 from .callbacks import Callback
 from .combinations import check_combination, check_penalties, check_without_validation
 from .defence import Defence
@@ -34,6 +35,7 @@ from .history import History
 from .interrupt import Interrupt
 from .keeping import State
 from .loop import Loop, Plan
+from .raw_targets import warn_of_raw_targets
 from .seeding import RandomScope
 from .stopping import NoStopping, Regret, Stopping
 
@@ -109,6 +111,7 @@ class Trainer:
         identity: Mapping[str, str] | None = None,
     ) -> None:
         require(len(tasks) > 0, "tasks", "name at least one task", list(tasks))
+        check_arguments(tasks, optimizer, balance)
         names = [task.name for task in tasks]
         require(len(set(names)) == len(names), "tasks", "have different names", names)
         at_least("accumulate", accumulate, 1)
@@ -175,6 +178,9 @@ class Trainer:
             FileProblem: If the checkpoint cannot be written, or there is none to resume.
             DataError: On resume, if the checkpoint belongs to another run or table.
         """
+        check_batches("train", train)
+        if valid is not None:
+            check_batches("valid", valid)
         if self._used:
             raise Unsupported(
                 "A Trainer fits once, or its balancer and optimizer would continue the first run. "
@@ -192,6 +198,7 @@ class Trainer:
         cuda = example.rows.device.type == "cuda"
         with RandomScope(self._seed, cuda=cuda) as random, Interrupt() as interrupt:
             model, groups = self._bind(example)
+            warn_of_raw_targets(groups, self.balance, example)
             infos = self._infos(model, groups, example)
             optimizer = self._build_optimizer(model, groups, example, infos)
             loop = Loop(plan, model, groups, infos, optimizer, train, valid, random)

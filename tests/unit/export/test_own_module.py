@@ -27,7 +27,7 @@ SPECS = (Regression("pressure"), Binary("sick"))
 class WithHeads(nn.Module):
     def __init__(self, width, hidden=6, extra=False):
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(0.5))
+        self.trunk = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(0.25))
         self.pressure = nn.Linear(hidden, 1)
         self.sick = nn.Linear(hidden, 1)
         if extra:

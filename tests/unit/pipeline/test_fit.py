@@ -10,8 +10,8 @@ from polytask.config.auto import decide
 from polytask.config.run import RunConfig
 from polytask.errors import InvalidArgument, TrainingDiverged
 from polytask.pipeline.fit import LAST_GOOD, MODEL, fit_table
-from polytask.pipeline.training import choose_device, cpu_threads
 from polytask.pipeline.identity import run_hash, table_hash
+from polytask.pipeline.training import choose_device, cpu_threads
 from polytask.training import Callback
 
 

@@ -20,7 +20,7 @@ class OwnHeads(nn.Module):
 
     def __init__(self, sizes=SIZES, flat=(), scale=1):
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+        self.trunk = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.25))
         self.tower = nn.Linear(8, 8)
         self.unused = nn.Linear(8, 8)
         self.sizes, self.flat, self.scale = sizes, flat, scale
@@ -125,7 +125,7 @@ def test_the_trial_leaves_no_trace(tasks, example):
     class Counting(nn.Module):
         def __init__(self):
             super().__init__()
-            self.body = features(nn.BatchNorm1d(8), nn.Dropout(0.5))
+            self.body = features(nn.BatchNorm1d(8), nn.Dropout(0.25))
             self.register_buffer("calls", torch.zeros(()))
 
         def forward(self, x):

@@ -76,7 +76,7 @@ class BoundPenalties:
 
     Raises:
         Unsupported: If the optimizer's metric is unknown to a proximal step, two proximal steps
-            would act on one weight, or something else is given for a penalty.
+            would act on one weight, or two of them exclude each other.
         InvalidArgument: If a penalty selects nothing, or a ridge term stands beside weight decay.
 
     Warns:

@@ -27,11 +27,11 @@ def check_types(penalties: Sequence[object]) -> None:
         if isinstance(penalty, nn.Module):
             kind = type(penalty).__name__
             twin = "L1" if "L1" in kind else "L2" if "MSE" in kind else "L1 or L2"
-            raise Unsupported(
+            raise InvalidArgument(
                 f"{kind} compares predictions with targets; the penalty on weights is `{twin}`."
             )
         if not isinstance(penalty, Penalty):
-            raise Unsupported(
+            raise InvalidArgument(
                 f"`penalties` must hold penalties such as L1(1e-4); got {type(penalty).__name__}."
             )
 

@@ -222,7 +222,7 @@ def test_unknown_metrics_are_refused():
 @pytest.mark.parametrize(("loss", "twin"), [(nn.L1Loss(), "`L1`"), (nn.MSELoss(), "`L2`")])
 def test_a_loss_is_no_penalty(loss, twin):
     net = network()
-    with pytest.raises(Unsupported, match=f"compares predictions with targets.*{twin}"):
+    with pytest.raises(InvalidArgument, match=f"compares predictions with targets.*{twin}"):
         penalise(net, [loss], SGD(net.parameters(), lr=1))
     with pytest.raises(Unsupported, match="got float"):
         penalise(net, [0.1], SGD(net.parameters(), lr=1))

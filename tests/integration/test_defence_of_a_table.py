@@ -1,0 +1,278 @@
+"""Every technique through the run file: it trains, it is listed with its strength, it predicts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from polytask.config import methods, run_from_document
+from polytask.config.auto import decide
+from polytask.config.build import build_penalties
+from polytask.config.presets import PRESETS, describe_preset
+from polytask.config.run import PenaltyConfig, RunConfig
+from polytask.errors import InvalidArgument, PolytaskError, UnknownName, Unsupported
+from polytask.export import load
+from polytask.pipeline import fit_table
+
+SMALL = {"model": {"width": 8, "depth": 1}, "training": {"epochs": 2, "patience": 1}}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(90, 4))
+    y = x @ [1.0, -1.0, 0.5, 0.0]
+    return pd.DataFrame(
+        {
+            **{f"x{i}": x[:, i] for i in range(4)},
+            "town": generator.choice(["a", "b", "c"], 90),
+            "cost": y + generator.normal(size=90),
+            "stay": 2 * y + generator.normal(size=90),
+            "ill": np.where(y + generator.normal(size=90) > 0, "yes", "no"),
+        }
+    )
+
+
+def document(**sections):
+    merged = {"targets": [{"name": name} for name in ("cost", "stay", "ill")]}
+    for name in SMALL.keys() | sections.keys():
+        own = sections.get(name, {})
+        if sections.get("defence") == "linear":
+            if name not in SMALL:
+                merged[name] = own
+        else:
+            merged[name] = {**SMALL.get(name, {}), **own} if isinstance(own, dict) else own
+    return merged
+
+
+def fit(frame, **sections):
+    return fit_table(frame, run_from_document(document(**sections)), baselines=False)
+
+
+def listed(result):
+    return dict(result.report.switched_on)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_trains_saves_and_predicts(name, frame, tmp_path):
+    own = {"members": 3} if name in ("strong", "small") else {}
+    options = {} if name == "linear" else {"model": own}
+    if name == "small":
+        options["training"] = {"splits": 2}
+    if name == "off":
+        options["training"] = {"epochs": 2}
+    merged = document(defence=name, **options)
+    if name == "off":
+        del merged["training"]["patience"]
+    result = fit_table(frame, run_from_document(merged), baselines=False, out=tmp_path)
+    again = load(tmp_path)
+    predicted = result.bundle.predict(frame.head(5))
+    pd.testing.assert_frame_equal(predicted, again.predict(frame.head(5)))
+    assert np.isfinite(predicted["cost"].to_numpy(dtype=float)).all()
+    assert result.run.defence == name
+    repeated = run_from_document(run_document(tmp_path))
+    assert decide(repeated) == decide(result.run)
+
+
+def run_document(folder):
+    from polytask.config import read_toml
+
+    return read_toml(folder / "run.toml")
+
+
+def test_a_preset_changes_defaults_and_explicit_options_win():
+    off = decide(RunConfig(targets=({"name": "y"},), defence="off"))
+    assert (off.model.dropout, off.optimizer.weight_decay, off.training.stopping) == (0, 0, "none")
+    mixed = decide(RunConfig(targets=({"name": "y"},), defence="off", model={"dropout": 0.3}))
+    assert (mixed.model.dropout, mixed.optimizer.weight_decay) == (0.3, 0)
+    strong = decide(RunConfig(targets=({"name": "y"},), defence="strong"))
+    assert (strong.model.backbone, strong.model.members) == ("tabm", 32)
+    plain = RunConfig(targets=({"name": "y"},), defence="strong", model={"backbone": "mlp"})
+    assert decide(plain).model.embedding == "none"
+    assert decide(decide(strong)) == strong
+
+
+def test_presets_say_what_they_change():
+    assert 'training.stopping = "none"' in describe_preset("off")
+    assert describe_preset("safe") == []
+
+
+PENALTIES = [method.name for method in methods("penalty")]
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_every_penalty_by_name(name, frame):
+    options = {"graph-laplacian": {"edges": [["cost", "stay", 1.0]]}}.get(name, {})
+    sgd = {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.0}
+    sections = {"optimizer": sgd if name == "nuclear" else {"weight_decay": 0.0}}
+    entry = {"name": name, "strength": 0.01}
+    if options:
+        entry["options"] = options
+    result = fit(frame, penalties=[entry], **sections)
+    names = " ".join(listed(result)).lower().replace("-", " ")
+    first = name.replace("-", " ").split()[0][:4]
+    assert first in names
+    if name != "input-gradient":
+        assert result.history.epochs[-1].penalties
+
+
+def test_a_selection_reaches_the_penalty():
+    entry = PenaltyConfig(name="group-lasso", strength=0.1, roles=("backbone",), group="column")
+    (penalty,) = build_penalties([entry])
+    assert {str(role) for role in penalty.selector.roles} == {"backbone"}
+    assert penalty.selector.group == "column"
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "words"),
+    [
+        ({"name": "lasso", "strength": 1}, UnknownName, "penalties.name"),
+        ({"name": "l1", "strength": 1, "options": {"ratio": 1}}, InvalidArgument, "does not exist"),
+        (
+            {"name": "elastic-net", "strength": 1, "options": {"l1_rati": 1}},
+            UnknownName,
+            "l1_ratio",
+        ),
+        (
+            {"name": "input-gradient", "strength": 1, "names": "x"},
+            InvalidArgument,
+            "does not act on weights",
+        ),
+    ],
+)
+def test_wrong_penalties(entry, error, words):
+    with pytest.raises(error, match=words):
+        build_penalties([PenaltyConfig(**entry)])
+
+
+def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
+    result = fit(frame, penalties=[{"name": "l2", "strength": 0.1}])
+    assert result.run.optimizer.weight_decay == 0
+    with pytest.raises(InvalidArgument, match="counts twice"):
+        fit(frame, penalties=[{"name": "l2", "strength": 0.1}], optimizer={"weight_decay": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("sections", "name"),
+    [
+        ({"inputs": {"mixup": 0.2}}, "mixup"),
+        ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
+        ({"inputs": {"cutmix": 0.5}}, "cut mix"),
+        ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
+        ({"update": {"sam": 0.05}}, "SAM"),
+        ({"update": {"noise": 0.1}}, "gradient noise"),
+        ({"averaging": {"name": "ema", "decay": 0.9}}, "EMA"),
+        ({"model": {"dropout_schedule": "flat-cosine"}}, "dropout schedule"),
+        ({"optimizer": {"decay_schedule": "flat-cosine"}}, "weight decay schedule"),
+        ({"distillation": {"teacher": "single-task"}}, "distillation"),
+    ],
+)
+def test_every_technique_is_listed_with_its_strength(sections, name, frame):
+    result = fit(frame, **sections)
+    assert name in listed(result), listed(result)
+    plain = fit(frame)
+    assert result.history.epochs[-1].valid != plain.history.epochs[-1].valid
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"head_dropout": 0.3},
+        {"backbone": "residual-mlp", "drop_path": 0.3, "depth": 2},
+        {"backbone": "tabm", "members": 3, "embedding": "piecewise-linear", "bins": 4},
+    ],
+)
+def test_model_options(model, frame, tmp_path):
+    result = fit_table(
+        frame, run_from_document(document(model=model)), baselines=False, out=tmp_path
+    )
+    expected = result.bundle.predict(frame)
+    pd.testing.assert_frame_equal(load(tmp_path).predict(frame), expected)
+
+
+def test_every_task_predicts_with_its_own_best_epoch(frame, tmp_path):
+    training = {"epochs": 12, "patience": 3, "stopping": "all", "keep": "per-task"}
+    result = fit_table(
+        frame, run_from_document(document(training=training, optimizer={"learning_rate": 0.05})),
+        baselines=False, out=tmp_path,
+    )  # fmt: skip
+    best = result.history.best_epochs
+    assert len(set(best)) > 1, "all tasks peak together: the test shows nothing"
+    assert len(result.bundle.members) == len(set(best))
+    again = load(tmp_path)
+    pd.testing.assert_frame_equal(again.predict(frame), result.bundle.predict(frame))
+    for row, epoch in zip(result.report.tasks, best, strict=True):
+        expected = result.history.epochs[epoch - 1].valid[result.history.tasks.index(row.name)]
+        assert row.on("valid").loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_calibration_lowers_the_validation_loss_and_changes_no_decision(frame):
+    options = {"training": {"epochs": 40, "patience": 39}, "optimizer": {"learning_rate": 0.05}}
+    plain = fit(frame, **options)
+    options["training"]["calibrate"] = True
+    calibrated = fit(frame, **options)
+    find = lambda r: next(t for t in r.report.tasks if t.name == "ill").on("valid").loss  # noqa: E731
+    assert find(calibrated) < find(plain)
+    before, after = plain.bundle.predict(frame), calibrated.bundle.predict(frame)
+    assert (before["ill"] == after["ill"]).all()
+    assert not np.allclose(before["ill_probability_yes"], after["ill_probability_yes"])
+    (shown,) = calibrated.report.calibration
+    assert shown.temperature > 1
+    assert shown.ece_after is not None
+
+
+def test_a_refit_has_seen_every_row_and_says_so(frame):
+    result = fit(frame, training={"refit": True, "splits": 2, "epochs": 4, "patience": 3})
+    assert "all rows" in listed(result)["refit"]
+    first = result.model.state_dict()
+    delivered = result.bundle.members[0].state_dict()
+    assert any(not torch.equal(first[name], delivered[name]) for name in first)
+
+
+def test_dropout_masks_in_predictions(frame):
+    bundle = fit(frame, model={"dropout": 0.3}).bundle
+    rows = frame.head(6)
+    first, second = (bundle.predict(rows, samples=20, seed=1) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert (first[["cost_spread", "stay_spread", "ill_spread"]] > 0).all().all()
+    assert not first.equals(bundle.predict(rows, samples=20, seed=2))
+    with pytest.raises(InvalidArgument, match="dropout"):
+        fit(frame, model={"dropout": 0.0}).bundle.predict(rows, samples=5)
+
+
+REFUSED = {
+    "swa": {"averaging": {"name": "swa"}},
+    "mixing twice": {"inputs": {"mixup": 0.2, "cutmix": 0.5}},
+    "mixing and a teacher": {
+        "inputs": {"mixup": 0.2},
+        "distillation": {"teacher": "single-task"},
+    },
+    "mixing and distil": {"inputs": {"mixup": 0.2}, "training": {"stopping": "distil"}},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_combinations(name, frame):
+    with pytest.raises(Unsupported, match="cannot be combined with"):
+        fit(frame, **REFUSED[name])
+
+
+USELESS = [
+    ({"model": {"members": 4}}, r"model\.members"),
+    ({"model": {"drop_path": 0.1}}, r"model\.drop_path"),
+    ({"averaging": {"decay": 0.9}}, r"averaging\.decay"),
+    ({"distillation": {"weight": 0.9}}, r"distillation\.weight"),
+    ({"training": {"splits": 3}}, r"training\.splits"),
+    ({"training": {"refit": True}, "schedule": {"name": "cosine"}}, r"training\.refit.*schedule"),
+    ({"training": {"refit": True, "keep": "per-task"}}, r"training\.refit.*keep"),
+    ({"training": {"stopping": "distil"}, "split": {"valid": 0.0}}, "validation rows"),
+    ({"defence": "linear", "model": {"width": 8}}, "`model` has no effect"),
+    ({"defence": "linear", "training": {"epochs": 8}}, r"`training\.epochs` has no effect"),
+]
+
+
+@pytest.mark.parametrize(("sections", "words"), USELESS)
+def test_options_without_effect_are_refused(sections, words):
+    merged = {"targets": [{"name": "y"}], **sections}
+    with pytest.raises(PolytaskError, match=words):
+        run_from_document(merged)
