@@ -17,6 +17,7 @@ FAMILIES = {
     "optimizer": "--set optimizer.name=NAME",
     "schedule": "the learning rate over the run: --set schedule.name=NAME",
     "stopping": "which epoch is kept: --set training.stopping=NAME",
+    "defence": "presets against overfitting: --defence NAME",
     "penalty": "terms on the weights: --penalty NAME=STRENGTH, or [[penalties]]",
     "input": "what is done to training rows: --set inputs.NAME=STRENGTH",
     "update": "what is done to the gradient: --set update.NAME=STRENGTH",

@@ -4,6 +4,39 @@ from .method import Method
 
 DEFENCE: tuple[Method, ...] = (
     Method(
+        "off",
+        "defence",
+        "polytask.config.presets:describe_preset",
+        "Nothing is done against overfitting: for teaching and for comparisons.",
+    ),
+    Method(
+        "safe",
+        "defence",
+        "polytask.config.presets:describe_preset",
+        "Robust scaling, dropout, weight decay, clipping, early stopping: the default.",
+    ),
+    Method(
+        "strong",
+        "defence",
+        "polytask.config.presets:describe_preset",
+        "As safe, with an ensemble of 32 networks that share weights, and embedded numbers.",
+        "up to 30 plain updates",
+    ),
+    Method(
+        "small",
+        "defence",
+        "polytask.config.presets:describe_preset",
+        "For few rows: an ensemble, mixed rows, the epoch of five splits, then all rows.",
+        "five times strong",
+    ),
+    Method(
+        "linear",
+        "defence",
+        "polytask.config.presets:describe_preset",
+        "A linear model with a penalty across tasks, chosen by cross-validation.",
+        "seconds",
+    ),
+    Method(
         "l1",
         "penalty",
         "polytask.regularization.objective:L1",

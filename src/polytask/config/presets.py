@@ -15,7 +15,7 @@ class Preset:
     Args:
         name: As it is typed.
         one_line: What it is for, as a sentence.
-        cost: Against the plain training of `safe`.
+        cost: Besides that of `safe`, on a CPU, where the members of an ensemble add up.
         values: (section, option) → value; options that a user sets explicitly win.
         penalties: ``[[penalties]]`` entries, where the user gives none.
     """
@@ -40,7 +40,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "off",
             "Nothing is done against overfitting: for teaching and for comparisons.",
-            "1",
+            "none",
             {
                 ("data", "numeric_scaling"): "standard",
                 ("model", "dropout"): 0.0,
@@ -52,18 +52,18 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "safe",
             "Robust scaling, dropout, weight decay, clipping, early stopping: the default.",
-            "1",
+            "none",
         ),
         Preset(
             "strong",
             "As safe, with an ensemble of 32 networks that share weights, and embedded numbers.",
-            "2 to 10",
+            "up to 30 plain updates",
             _STRONG,
         ),
         Preset(
             "small",
             "For few rows: an ensemble, mixed rows, the epoch of five splits, then all rows.",
-            "5 times strong",
+            "five times strong",
             {
                 **_STRONG,
                 ("model", "embedding"): "none",
@@ -74,8 +74,8 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "linear",
-            "A linear model with a penalty across tasks, chosen by cross-validation: seconds.",
-            "0.1",
+            "A linear model with a penalty across tasks, chosen by cross-validation.",
+            "seconds",
             {("data", "numeric_scaling"): "standard"},
         ),
     )

@@ -13,6 +13,7 @@ from polytask.config.effective import save_run
 from polytask.config.run import RunConfig
 from polytask.data import Split
 from polytask.data.batches import transform
+from polytask.diagnostics.permutation import PermutationTest, permutation_test
 from polytask.diagnostics.run_report import RunReport
 from polytask.errors import InvalidArgument, OutOfMemory, TrainingDiverged
 from polytask.export import Bundle
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MODEL, RUN, CHECKPOINT = "model.safetensors", "run.toml", "checkpoint.safetensors"
+PERMUTED_ROWS, PERMUTED_TASKS = 5000, 20
+"""Training rows and tasks above which a report does without the permutation test."""
+
 LAST_GOOD = "last-good.safetensors"
 """The best weights of a run that ended in an error; an earlier model is not overwritten."""
 
@@ -155,6 +159,7 @@ def fit_table(
         kept_epochs=trained.history.best_epochs if serves else None,
         spreads=scatter(models, serves, prepared, run),
         spread_source=f"{MASKS} dropout masks",
+        permutation=_permuted(prepared, run) if baselines else (),
     )
     if out is not None:
         bundle.save(out / MODEL)
@@ -223,6 +228,16 @@ def _bundle(
     models: Sequence[MultiTaskModel], prepared: Prepared, run: RunConfig, serves: dict[str, int]
 ) -> Bundle:
     return Bundle(models, prepared.form, prepared.encoder, run.model_dump(mode="json"), serves)
+
+
+def _permuted(prepared: Prepared, run: RunConfig) -> tuple[PermutationTest, ...]:
+    """Whether labels have anything to do with inputs, by a linear model; small tables only."""
+    tables = prepared.tables
+    judged = next((tables[part] for part in ("test", "valid") if part in tables), None)
+    train = tables["train"]
+    if judged is None or len(train.rows) > PERMUTED_ROWS or len(prepared.tasks) > PERMUTED_TASKS:
+        return ()
+    return permutation_test(train, judged, prepared.groups, model="a linear model", seed=run.seed)
 
 
 def _linear_words(fitted: LinearFit) -> str:

@@ -80,6 +80,7 @@ def compare_with_single_tasks(
         baselines=True,
         title=result.report.title,
         single=outputs,
+        earlier=result.report,
     )
 
 

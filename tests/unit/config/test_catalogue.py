@@ -10,7 +10,15 @@ import pytest
 from polytask import balancing, tasks
 from polytask.balancing import LossBalancer
 from polytask.config import FAMILIES, METHODS, find, methods, resolve
-from polytask.config.run import ModelConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from polytask.config.run import (
+    AveragingConfig,
+    InputsConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    UpdateConfig,
+)
 from polytask.errors import UnknownName
 
 
@@ -71,3 +79,20 @@ def test_listing_loads_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_presets_are_listed_in_the_same_words():
+    from polytask.config.presets import PRESETS
+
+    listed = {m.name: (m.one_line, m.cost) for m in methods("defence")}
+    assert listed == {name: (preset.one_line, preset.cost) for name, preset in PRESETS.items()}
+
+
+@pytest.mark.parametrize(("family", "section"), [("input", InputsConfig), ("update", UpdateConfig)])
+def test_techniques_are_options_of_the_run_file(family, section):
+    assert {method.name for method in methods(family)} <= set(section.model_fields)
+
+
+def test_averages_are_options_of_the_run_file():
+    names = [method.name for method in methods("averaging")]
+    assert list(get_args(AveragingConfig.model_fields["name"].annotation)) == ["none", *names]

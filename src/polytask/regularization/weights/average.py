@@ -23,16 +23,22 @@ class AveragedWeights:
     def __init__(self, model: nn.Module) -> None:
         self.names = [name for name, _ in model.named_parameters()]
         self.tensors = [parameter.detach().clone() for parameter in model.parameters()]
+        # Walking through the modules after every update would cost more than the average itself.
+        self._of = model
+        self._weights: list[Tensor] = list(model.parameters())
 
     @torch.no_grad()
     def copy_from(self, model: nn.Module) -> None:
         """The average becomes the model's present weights."""
-        torch._foreach_copy_(self.tensors, list(model.parameters()))
+        torch._foreach_copy_(self.tensors, self._parameters(model))
 
     @torch.no_grad()
     def move_towards(self, model: nn.Module, share: float) -> None:
         """Average ← average + share · (weights − average)."""
-        torch._foreach_lerp_(self.tensors, list(model.parameters()), share)
+        torch._foreach_lerp_(self.tensors, self._parameters(model), share)
+
+    def _parameters(self, model: nn.Module) -> list[Tensor]:
+        return self._weights if model is self._of else list(model.parameters())
 
     @contextmanager
     def swapped(self, model: nn.Module) -> Iterator[None]:

@@ -1,0 +1,136 @@
+"""What the defence costs: a whole update with each technique against the plain update.
+
+Three hidden layers of 256 units, 64 inputs, batches of 256 rows, eight regression tasks; SGD with
+momentum, and fused AdamW. Every arm is polytask's own update (`training.step.Step`) with a model of
+its own; one rotation holds all arms, in an order that changes, and each round's ratio is taken to
+the plain update of the same round. The ensemble is compared with one network of equal width.
+Run: python -m benchmarks.regularization.cost [rounds]
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from polytask.backbones import MLP, TabM
+from polytask.balancing import EqualWeights
+from polytask.data.batch import Batch
+from polytask.data.batches import label_counts
+from polytask.optim import OptimizerSpec, Selector
+from polytask.regularization.inputs import InputNoise, Mixup
+from polytask.regularization.objective import (
+    L1,
+    L2,
+    BoundPenalties,
+    GroupLasso,
+    JointFeatures,
+    Orthogonality,
+    Penalty,
+)
+from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.weights import EMA
+from polytask.sharing import MultiTaskModel
+from polytask.tasks import Regression
+from polytask.training import Defence
+from polytask.training.step import Step
+
+INPUTS, WIDTH, DEPTH, ROWS, TASKS = 64, 256, 3, 256, 8
+COLUMNS = Selector(group="column", names=r"backbone\.layers\.0\..*")
+
+
+def window():
+    torch.manual_seed(0)
+    targets = {"y0": torch.randn(ROWS, TASKS)}
+    masks = {"y0": torch.ones(ROWS, TASKS, dtype=torch.bool)}
+    batch = Batch(torch.randn(ROWS, INPUTS), targets, masks, None, torch.arange(ROWS))
+    return [batch], label_counts(batch)
+
+
+def arm(
+    optimizer: str, penalties: tuple[Penalty, ...] = (), members: int = 1, **techniques
+) -> Callable[[], float]:
+    """One update, timed."""
+    torch.manual_seed(0)
+    tasks = [Regression(f"y{i}").fit(np.linspace(-1.7, 1.7, 50)) for i in range(TASKS)]
+    sizes = {"width": WIDTH, "depth": DEPTH, "dropout": 0.0}
+    backbone = MLP(INPUTS, **sizes) if members == 1 else TabM(INPUTS, members=members, **sizes)
+    model = MultiTaskModel.hard(backbone, tasks)
+    infos = model.roles()
+    spec = OptimizerSpec(optimizer, learning_rate=1e-5, weight_decay=0.0, momentum=0.9)
+    built = spec.build(infos)
+    defence = Defence(penalties=penalties, **techniques)
+    bound = BoundPenalties(penalties, infos, built) if penalties else None
+    if defence.averaging is not None:
+        defence.averaging.start(model)
+    step = Step(model, model.groups, EqualWeights(TASKS), built, 0.0, defence, bound)
+    batches = window()
+    model.train()
+
+    def update() -> float:
+        begin = time.perf_counter()
+        step.update(batches, 0.5)
+        return time.perf_counter() - begin
+
+    return update
+
+
+def arms(optimizer: str) -> dict[str, Callable[[], float]]:
+    return {
+        "plain": arm(optimizer),
+        "plain again": arm(optimizer),
+        "L1": arm(optimizer, (L1(1e-5),)),
+        "L2": arm(optimizer, (L2(1e-5),)),
+        "group lasso, columns of the first layer": arm(optimizer, (GroupLasso(1e-5, COLUMNS),)),
+        "group lasso, rows of all layers": arm(optimizer, (GroupLasso(1e-5),)),
+        "joint features, heads": arm(optimizer, (JointFeatures(1e-5),)),
+        "orthogonality, all layers": arm(optimizer, (Orthogonality(1e-5),)),
+        "mixup": arm(optimizer, inputs=(Mixup(0.2),)),
+        "input noise": arm(optimizer, inputs=(InputNoise(0.05),)),
+        "gradient noise": arm(optimizer, noise=GradientNoise(0.01)),
+        "EMA": arm(optimizer, averaging=EMA()),
+        "SAM": arm(optimizer, sam=SAM()),
+    }
+
+
+def rotation(made: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The ratios of every arm to the plain one, round by round; disturbed rounds are dropped."""
+    names = list(made)
+    for name in names:
+        for _ in range(10):
+            made[name]()
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        order = names[number % len(names) :] + names[: number % len(names)]
+        for name in order:
+            times[name].append(made[name]())
+    plain = times["plain"]
+    limit = 1.6 * statistics.quantiles(plain, n=4)[0]
+    kept = [i for i, seconds in enumerate(plain) if seconds <= limit]
+    return {name: [times[name][i] / plain[i] for i in kept] for name in names if name != "plain"}
+
+
+def main(rounds: int = 300) -> None:
+    torch.set_num_threads(1)
+    found = {kind: rotation(arms(kind), rounds) for kind in ("sgd", "adamw")}
+    print("| technique | sgd | adamw |\n|---|---|---|")
+    for name in found["sgd"]:
+        cells = []
+        for ratios in (found["sgd"][name], found["adamw"][name]):
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            cells.append(f"{middle:.3f} ({low:.2f}–{high:.2f})")
+        print(f"| {name} | {' | '.join(cells)} |")
+    ensembles = {
+        "plain": arm("adamw"),
+        "8": arm("adamw", members=8),
+        "32": arm("adamw", members=32),
+    }
+    few = rotation(ensembles, max(10, rounds // 15))
+    print(f"\nEnsemble of 8 members: {statistics.median(few['8']):.1f}, of 32: "
+          f"{statistics.median(few['32']):.1f} times one network of equal width.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
