@@ -49,13 +49,12 @@ def show_prepared(console: Console, prepared: "Prepared", name: str) -> None:
 def show_defence(console: Console, prepared: "Prepared", run: "RunConfig") -> None:
     """The preset as the list of what is on in this run."""
     from polytask.config.auto import decide
-    from polytask.pipeline.techniques import run_techniques
+    from polytask.pipeline.techniques import planned_techniques
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
-    for name, words in run_techniques(prepared, decide(run)):
-        if name not in ("sharing", "balancing", "optimizer"):
-            grid.add_row(f"  {escape(name)}", Text(words, style="dim"))
+    for name, words in planned_techniques(prepared, decide(run)):
+        grid.add_row(f"  {escape(name)}", Text(words, style="dim"))
     console.print(f"Defence against overfitting: [bold]{run.defence}[/]")
     if grid.row_count:
         console.print(grid)

@@ -54,7 +54,7 @@ def write_headline(
             _all_together(overall) if len(tasks) > 1 else "",
             _too_few(tasks, judged_on),
             _without_linear(tasks, judged_on),
-            _rows(judged_on, num_rows),
+            _rows(judged_on, num_rows, history),
             _epoch(history),
             _findings(findings),
         )
@@ -153,7 +153,7 @@ def _without_linear(tasks: Sequence[TaskRow], rows: str) -> str:
     return f"No linear model was fitted for {listed(without)}."
 
 
-def _rows(rows: str, num_rows: int) -> str:
+def _rows(rows: str, num_rows: int, history: Mapping[str, Any]) -> str:
     if rows == "test":
         return f"Judged on {num_rows:,} test rows, which decided nothing."
     if rows == "train":
@@ -161,11 +161,16 @@ def _rows(rows: str, num_rows: int) -> str:
             f"Measured on {num_rows:,} training rows only, from which the model has learned: that "
             "says nothing about new rows. Keep rows for validation."
         )
+    if history.get("stopped") == SOLVED:
+        return f"Judged on {num_rows:,} {SETS[rows]} rows, which the fit has not seen."
     return (
         f"Judged on {num_rows:,} {SETS[rows]} rows; they also chose the epoch, so the figures are "
         "slightly optimistic."
     )
 
+
+SOLVED = "solved"
+"""How the history of a linear model ends, which is solved for and has no epochs."""
 
 _STOPPED = {
     "epochs": "all epochs were run",
@@ -180,6 +185,8 @@ def _epoch(history: Mapping[str, Any]) -> str:
     epochs = len(history.get("epochs", ()))
     if not epochs:
         return ""
+    if history.get("stopped") == SOLVED:
+        return "The model is linear and was solved for; it has no epochs that could be stopped."
     why = _STOPPED.get(str(history.get("stopped", "")), "")
     ended = f"; the run ended because {why}" if why else ""
     return f"The weights of epoch {history['best_epoch']} of {epochs} were kept{ended}."

@@ -15,6 +15,7 @@ from polytask.backbones.identity import Identity
 from polytask.config.run import RunConfig
 from polytask.data.batch import Batch, Inputs
 from polytask.data.forms import LongForm
+from polytask.diagnostics.headline import SOLVED
 from polytask.errors import PolytaskWarning
 from polytask.regularization.convex import (
     L21,
@@ -214,7 +215,7 @@ def fit_linear_table(
         learning_rate=0.0,
         seconds=fit.seconds,
     )
-    history = History(tasks, [epoch], 1, [1] * len(tasks), baseline, "epochs")
+    history = History(tasks, [epoch], 1, [1] * len(tasks), baseline, SOLVED)
     return fit, history
 
 

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def make_report(
         others["linear"] = {
             part: linear.outputs(tables[part], outputs) for part, outputs in sets.items()
         }
-    return build_report(
+    report = build_report(
         title=title,
         sets=sets,
         history=history.to_json(),
@@ -161,6 +162,9 @@ def make_report(
         kept_epochs=kept_epochs,
         permutation=permutation or (earlier.permutation if earlier else ()),
     )
+    if earlier is None:
+        return report
+    return replace(report, calibration=earlier.calibration, uncertainty=earlier.uncertainty)
 
 
 def _infos(

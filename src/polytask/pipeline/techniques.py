@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 
+from polytask.config.build import build_defence, build_penalties
 from polytask.config.run import RunConfig
 from polytask.optim import Kind, ParameterInfo, Role, describe_groups
+from polytask.regularization.objective import Penalty
 
 from .prepare import Prepared
 
@@ -35,6 +37,8 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
         prepared: The table.
         run: Its settings.
     """
+    if run.defence == "linear":
+        return [("standard scaling", "inputs: mean and deviation of training rows")]
     model, optimizer, training = run.model, run.optimizer, run.training
     on = [
         ("sharing", f"hard: one trunk ({model.backbone}, {model.depth} × {model.width}), "
@@ -63,10 +67,49 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
             on.append((f"label smoothing of {target.name}", f"{target.label_smoothing:g}"))
         if target.class_weight != "none":
             on.append((f"class weights of {target.name}", target.class_weight))
+    if model.head_dropout:
+        words = f"{model.head_dropout:g} on the features of every head, with a mask of its own"
+        on.append(("head dropout", words))
+    if model.backbone == "residual-mlp" and model.drop_path:
+        on.append(("stochastic depth", f"up to {model.drop_path:g}, rising with depth"))
+    if model.backbone == "tabm":
+        on.append(("ensemble", f"{model.members} members that share weights, losses separate"))
+    if model.embedding != "none":
+        on.append(("numeric embedding", f"{model.embedding}, at most {model.bins} bins per column"))
     if training.stopping != "none" and "valid" in prepared.tables:
-        words = f"{training.stopping}, patience {training.patience} epochs, best weights restored"
+        kept = "every task's own best weights" if training.keep == "per-task" else "best weights"
+        words = f"{training.stopping}, patience {training.patience} epochs, {kept} restored"
         on.append(("early stopping", words))
+    if training.calibrate:
+        on.append(("calibration", "one temperature per classification task, on validation rows"))
     return on
+
+
+def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
+    """What a run will do against overfitting, before it begins; repeated names are joined.
+
+    Args:
+        prepared: The table.
+        run: Decided settings.
+    """
+    if run.defence == "linear":
+        forms = "ridge, mean-regularised, L2,1 or nuclear: the best of a cross-validation"
+        return [*run_techniques(prepared, run), ("penalty across tasks", forms)]
+    plain = [
+        row for row in run_techniques(prepared, run)
+        if row[0] not in ("sharing", "balancing", "optimizer")
+    ]  # fmt: skip
+    penalties = [
+        (type(penalty).__name__ if not isinstance(penalty, Penalty) else penalty.name
+         or type(penalty).__name__, penalty.describe())
+        for penalty in build_penalties(run.penalties)
+    ]  # fmt: skip
+    more = [*penalties, *build_defence(run, prepared.groups).describe()]
+    if run.training.refit:
+        splits = run.training.splits
+        where = f"the mean best epoch of {splits} splits" if splits > 1 else "the best epoch"
+        more.append(("refit", f"once more on all rows, for {where}"))
+    return [*plain, *more]
 
 
 def _balancing(run: RunConfig) -> str:

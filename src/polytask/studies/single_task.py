@@ -11,7 +11,9 @@ from polytask.diagnostics.run_report import RunReport
 from polytask.errors import Unsupported
 from polytask.export import Bundle
 from polytask.pipeline.fit import FitResult, fit_table
+from polytask.pipeline.per_task import PerTask
 from polytask.pipeline.report import make_report
+from polytask.sharing import MultiTaskModel
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,6 +73,8 @@ def compare_with_single_tasks(
     outputs: dict[str, dict[str, Tensor]] = {}
     for part, rows in result.prepared.frames.items():
         outputs[part] = {name: bundle.outputs(rows)[name] for name, bundle in bundles.items()}
+    serves = result.bundle.serves
+    members = [m for m in result.bundle.members if isinstance(m, MultiTaskModel)]
     return make_report(
         result.prepared,
         result.run,
@@ -80,6 +84,7 @@ def compare_with_single_tasks(
         baselines=True,
         title=result.report.title,
         single=outputs,
+        predictor=PerTask(members, serves) if serves else None,
         earlier=result.report,
     )
 

@@ -44,7 +44,7 @@ class History:
         best_epochs: Per task, the epoch of its lowest validation loss (ties: the last).
         baseline: Validation loss per task of predicting the training distribution.
         stopped: Why the run ended: ``"epochs"``, ``"patience"``, ``"interrupted"``,
-            ``"diverged"``, ``"out of memory"``; empty while it runs.
+            ``"diverged"``, ``"out of memory"``, ``"solved"`` (a linear model); empty while it runs.
         settled: Task → epoch after which it no longer learnt from its labels, for the rules that
             freeze or distil single tasks.
     """
