@@ -34,7 +34,7 @@ class Coupling:
         tasks = len(weights)
         apart = weights[~torch.eye(tasks, dtype=torch.bool)]
         self._uniform = float(apart[0]) * tasks if bool((apart == apart[0]).all()) else None
-        weights = weights - weights.diagonal().diag()
+        # The diagonal cancels.
         self._laplacian: Tensor = weights.sum(dim=1).diag() - weights
         values, self._vectors = linalg.eigh(self._laplacian)
         self._values: Tensor = values.clamp_min(0)

@@ -124,14 +124,26 @@ def test_extremes(name):
         w = u.clone()
         made(name).prox_([w], [step])
         assert torch.equal(w, u)
-    # Steps of Adam where gradients vanish: single precision must not lose the solution.
-    w, far = u.float(), torch.full_like(u, 1e5).float()
-    far[:, 0] = 1.0
-    made(name).prox_([w], [far])
-    expected = u.clone()
-    made(name).prox_([expected], [far.double()])
-    assert slope(name, expected, u, far.double()) < 1e-8
-    torch.testing.assert_close(w, expected.float())
+    far = made(name)
+    w = u.clone()
+    far.prox_([w], [1e12])
+    torch.testing.assert_close(far.value([w]), torch.zeros_like(far.value([w])))
+
+
+def test_single_precision_with_the_steps_of_vanishing_gradients():
+    """Adam's steps reach rate/ε; the same systems in single precision would miss."""
+    u, s = draw()
+    u, far = u.float(), (1e5 * s).float()
+    ours, expected = u.clone(), u.double()
+    made("chain").prox_([ours], [far])
+    made("chain").prox_([expected], [far.double()])
+    assert slope("chain", expected, u.double(), far.double()) < 1e-8
+    torch.testing.assert_close(ours, expected.float())
+    lap = torch.autograd.functional.hessian(lambda w: pairwise(w[None], CHAIN), u[0])
+    roots = far.sqrt()
+    systems = torch.eye(4) + roots.unsqueeze(2) * lap * roots.unsqueeze(1)
+    single = u - roots * torch.linalg.solve(systems, roots * (u @ lap))
+    assert (single - expected).abs().max() > 1e-4
 
 
 def test_many_rows_are_solved_in_parts(monkeypatch):
