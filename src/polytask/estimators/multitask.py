@@ -84,6 +84,8 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             ``"classification"``, or ``"auto"``: two values are binary, texts are classes, other
             numbers are regression.
         config: Everything else: a `RunConfig`, a nested mapping, or the path of a run file.
+        defence: Preset against overfitting: ``"off"``, ``"safe"``, ``"strong"``, ``"small"`` or
+            ``"linear"``; the other parameters win over it.
         width: Hidden units of each layer.
         depth: Hidden layers.
         dropout: Share of hidden units that are dropped in training, at least 0 and below 1.
@@ -135,6 +137,7 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         kind: Literal["auto", "regression", "classification"] = "auto",
         config: RunConfig | Mapping[str, Any] | str | Path | None = None,
         *,
+        defence: str | None = None,
         width: int | None = None,
         depth: int | None = None,
         dropout: float | None = None,
@@ -151,6 +154,7 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         self.targets = targets
         self.kind = kind
         self.config = config
+        self.defence = defence
         self.width = width
         self.depth = depth
         self.dropout = dropout
@@ -359,6 +363,8 @@ class MultiTaskEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             "validation_fraction": self.validation_fraction,
         }
         document = overridden(document, options)
+        if self.defence is not None:
+            document["defence"] = self.defence
         put_balance(document, self.balance, self.task_weights)
         seed = seed_of(self.random_state)
         if seed is not None:
