@@ -218,7 +218,8 @@ class TrainingConfig(Section):
     splits: Count = 1
     """Refit only: random splits whose best epochs are averaged."""
     calibrate: bool = False
-    """Fit one temperature per classification task on the validation rows, after training."""
+    """Choose the epoch by what calibration cannot mend, then fit one temperature per classification
+    task on the validation rows."""
     device: str = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     """Of the CPU while training; 0: one for a small network, which more would slow down, else all

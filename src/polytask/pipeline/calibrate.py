@@ -2,27 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from polytask.data import Batch
 from polytask.diagnostics.evaluate import hard
 from polytask.regularization.outputs.temperature import Temperature, fit_temperature
 from polytask.sharing import MultiTaskModel
-from polytask.tasks.base import Task, masked_sums
-
-KINDS = ("binary", "multiclass", "multilabel")
-"""Kinds of tasks whose outputs are logits."""
-
-
-class Labels(NamedTuple):
-    """The labels of one task."""
-
-    target: Tensor
-    mask: Tensor
-    row_weights: Tensor | None
+from polytask.training.refinement import LOGITS, scaled_loss
 
 
 @torch.no_grad()
@@ -46,16 +33,16 @@ def calibrate(model: MultiTaskModel, valid: Batch, tasks: Sequence[str]) -> dict
     raw = model.heads(model.sharing(features))
     for group in model.heads.groups:
         for place, task in enumerate(group.tasks):
-            if task.name not in tasks or task.spec.kind not in KINDS:
+            if task.name not in tasks or task.spec.kind not in LOGITS:
                 continue
-            labels = Labels(
-                valid.targets[group.name][:, place], valid.masks[group.name][:, place],
-                valid.row_weights,
-            )  # fmt: skip
-            if not bool(labels.mask.any()):
+            mask = valid.masks[group.name][:, place]
+            if not bool(mask.any()):
                 continue
             logits = raw[group.name].select(-2, place).double()
-            temperature = fit_temperature(partial(log_loss, hard(task), logits, labels))
+            target = valid.targets[group.name][:, place]
+            temperature = fit_temperature(
+                partial(scaled_loss, hard(task), logits, target, mask, valid.row_weights)
+            )
             if temperature.bounded:
                 continue
             found[task.name] = temperature
@@ -74,19 +61,3 @@ def divide(model: MultiTaskModel, temperatures: Mapping[str, float]) -> None:
     for task, temperature in temperatures.items():
         for tensor in model.heads.of(task):
             tensor.div_(temperature)
-
-
-def log_loss(task: Task, logits: Tensor, labels: Labels, temperature: float) -> float:
-    """Mean loss of the logits divided by a temperature.
-
-    Args:
-        task: Without label smoothing.
-        logits: ``[rows, outputs]``, or ``[rows, members, outputs]`` of an ensemble.
-        labels: Of the same rows.
-        temperature: The divisor.
-    """
-    scaled = logits / temperature
-    if scaled.ndim == 3:
-        scaled = task.average(scaled.transpose(0, 1))
-    sums, counts = masked_sums(task.loss(scaled, labels.target), labels.mask, labels.row_weights)
-    return float(sums / counts)

@@ -116,6 +116,7 @@ class Training:
             penalties=penalties,
             defence=self.defence,
             keep=run.training.keep,
+            refine=run.training.calibrate,
             identity=identity,
         )
 

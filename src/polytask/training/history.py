@@ -18,6 +18,8 @@ class EpochRecord:
         learning_rate: At the end of the epoch.
         skipped: Updates skipped because of a non-finite gradient.
         seconds: Wall-clock time; excluded from bit-identity.
+        refined: Validation losses after the best temperature of each classification task, where
+            the epoch is chosen by them; else empty.
         penalties: Value of every penalty at the end of the epoch, apart from the losses.
     """
 
@@ -31,6 +33,12 @@ class EpochRecord:
     skipped: int = 0
     seconds: float = 0.0
     penalties: dict[str, float] = field(default_factory=dict)
+    refined: list[float | None] = field(default_factory=list)
+
+    @property
+    def decisive(self) -> list[float | None]:
+        """The validation losses by which epochs are compared."""
+        return self.refined or self.valid
 
 
 @dataclass

@@ -30,6 +30,7 @@ from .keeping import Kept
 from .loop_state import loop_state, restore_loop
 from .measure import finite, means, measure, measure_baseline, subset, user_order
 from .memory import out_of_memory
+from .refinement import refined_losses
 from .seeding import RandomScope
 from .step import Step
 from .stopping import Stopping
@@ -58,6 +59,7 @@ class Plan:
     checkpoint_seconds: float
     defence: Defence = field(default_factory=Defence)
     keep_per_task: bool = False
+    refine: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -243,6 +245,9 @@ class Loop:
         valid: list[float | None] = [None] * len(self.order)
         if self.valid is not None:
             valid = means(measure(self.model, self.valid.epoch(), self.groups), self.order)
+        refined: list[float | None] = []
+        if self.plan.refine and self.valid is not None:
+            refined = refined_losses(self.model, self.valid.epoch(), self.groups, valid)
         totals = self.step.totals.double().cpu()
         done = self.step.updates - self.step.skipped
         return EpochRecord(
@@ -256,13 +261,14 @@ class Loop:
             skipped=self.step.skipped,
             seconds=round(seconds, 4),
             penalties={} if self.penalties is None else self.penalties.values(),
+            refined=refined,
         )
 
     def _keep(self, record: EpochRecord) -> None:
         """Enters the epoch into the history, and keeps its weights if they are the best so far."""
         history, rule = self.history, self.plan.stopping
         history.epochs.append(record)
-        best = rule.update(record.valid, history.baseline or [None] * len(record.valid))
+        best = rule.update(record.decisive, history.baseline or [None] * len(record.valid))
         history.best_epoch = rule.best_epoch
         history.best_epochs = [self._best_of(index) for index in range(len(self.order))]
         self.kept.epoch(self.model, self.epoch, best=best, best_epochs=history.best_epochs)
@@ -286,7 +292,7 @@ class Loop:
             self.frozen.freeze(rule.settled)
 
     def _best_of(self, task: int) -> int:
-        losses = [(r.valid[task], r.epoch) for r in self.history.epochs]
+        losses = [(r.decisive[task], r.epoch) for r in self.history.epochs]
         known = [(loss, -epoch) for loss, epoch in losses if loss is not None]
         return -min(known)[1] if known else 0
 

@@ -65,6 +65,8 @@ class Trainer:
         defence: The other techniques against overfitting: on inputs, update, weights and outputs.
         keep: ``"compromise"`` keeps the weights of the one best epoch; ``"per-task"`` also those
             of every task's own best epoch, in `task_weights`.
+        refine: Compare epochs by the losses after the best temperature of each classification
+            task: for models that are calibrated afterwards.
         identity: Further facts that must be equal on resume, such as a hash of the table.
 
     Raises:
@@ -108,6 +110,7 @@ class Trainer:
         penalties: Sequence[Penalty | InputGradient] = (),
         defence: Defence | None = None,
         keep: Literal["compromise", "per-task"] = "compromise",
+        refine: bool = False,
         identity: Mapping[str, str] | None = None,
     ) -> None:
         require(len(tasks) > 0, "tasks", "name at least one task", list(tasks))
@@ -145,6 +148,7 @@ class Trainer:
             checkpoint_seconds=checkpoint_seconds,
             defence=_with_penalties(defence or Defence(), penalties),
             keep_per_task=keep == "per-task",
+            refine=refine,
             identity={**(identity or {}), "seed": str(seed)},
         )
         check_combination(self._plan)

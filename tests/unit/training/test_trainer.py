@@ -389,9 +389,7 @@ def test_accumulation_needs_weights_that_do_not_depend_on_the_losses(problem):
         def objective(self, losses, present, counts):
             return losses.square().sum()
 
-    with pytest.raises(
-        Unsupported, match="`accumulate` above 1 cannot be"
-    ):
+    with pytest.raises(Unsupported, match="`accumulate` above 1 cannot be"):
         problem.trainer(problem.model(), balance=Squares(), accumulate=2)
 
 
