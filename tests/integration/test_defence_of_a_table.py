@@ -276,3 +276,31 @@ def test_options_without_effect_are_refused(sections, words):
     merged = {"targets": [{"name": "y"}], **sections}
     with pytest.raises(PolytaskError, match=words):
         run_from_document(merged)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_overfitting_on_purpose(seed):
+    """64 rows with random labels: memorised without defence, and said so; not with the default."""
+    generator = np.random.default_rng(seed)
+    rows = pd.DataFrame(generator.normal(size=(128, 20))).add_prefix("x")
+    rows["y"] = generator.integers(0, 2, 128)
+    rows["part"] = ["train"] * 64 + ["valid"] * 64
+    losses, words = {}, {}
+    for name in ("off", "safe"):
+        run = run_from_document(
+            {
+                "targets": [{"name": "y", "kind": "binary"}],
+                "data": {"split": "part"},
+                "defence": name,
+                "seed": seed,
+            }
+        )
+        report = fit_table(rows, run).report
+        (task,), (verdict,) = report.tasks, report.verdicts
+        losses[name], words[name] = task.on("valid").loss, verdict.word
+        accuracy = {m.name: m.model for m in task.on("train").metrics}["accuracy"]
+        assert (accuracy == 1.0) == (name == "off")
+    assert words["off"] == "overfits"
+    assert words["safe"] != "overfits"
+    assert losses["safe"] < 0.5 * losses["off"]
