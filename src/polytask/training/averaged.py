@@ -25,9 +25,9 @@ def measured_weights(
         return
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with averaging.swapped(model):
-        if averaging.needs_batch_norm_update:
-            update_batch_norm(model, train.epoch())
         try:
+            if averaging.needs_batch_norm_update:
+                update_batch_norm(model, train.epoch())
             yield
         finally:
             for buffer, value in statistics:
