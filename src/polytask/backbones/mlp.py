@@ -1,8 +1,9 @@
 """The plain multi-layer perceptron."""
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,19 +29,26 @@ class MLP(Backbone):
         dropout: Probability of dropping a unit after each activation, in [0, 1).
         activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"mish"``, ``"selu"`` or ``"tanh"``.
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
+        skip: Whether the input stands beside the last layer, features = [h_depth, h₀], so that
+            the heads on top are a linear model and a network in one (wide and deep).
 
     Shapes:
         inputs: As `TableInput`.
-        output: ``[rows, width]``.
+        output: ``[rows, width]``, with `skip` ``[rows, width + input.width]``.
 
     Raises:
         InvalidArgument: If a size is out of range.
         UnknownName: For an unknown activation or normalisation.
 
     Example:
-        >>> import torch
         >>> tuple(MLP(4, width=8, depth=2)(torch.zeros(3, 4)).shape)
         (3, 8)
+        >>> MLP(4, width=8, depth=2, skip=True).width
+        12
+
+    Reference:
+        Cheng et al., Wide & Deep Learning for Recommender Systems, DLRS 2016 (`skip`).
+        https://arxiv.org/abs/1606.07792
     """
 
     def __init__(
@@ -53,11 +61,12 @@ class MLP(Backbone):
         dropout: float = 0.1,
         activation: str = "relu",
         normalization: str = "none",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
-        self.width = width
-        self.architecture = {
+        self.skip = skip
+        self.architecture: dict[str, Any] = {
             "backbone": "mlp",
             "numeric": numeric,
             "cardinalities": list(cardinalities),
@@ -67,7 +76,10 @@ class MLP(Backbone):
             "activation": activation,
             "normalization": normalization,
         }
+        if skip:
+            self.architecture["skip"] = True
         self.input = TableInput(numeric, cardinalities)
+        self.width = width + self.input.width if skip else width
         layers: list[nn.Module] = []
         for index in range(depth):
             layers += [
@@ -80,5 +92,6 @@ class MLP(Backbone):
 
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded rows → features."""
-        features: Tensor = self.layers(self.input(inputs))
-        return features
+        rows: Tensor = self.input(inputs)
+        features: Tensor = self.layers(rows)
+        return torch.cat((features, rows), dim=1) if self.skip else features

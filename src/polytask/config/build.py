@@ -66,6 +66,8 @@ def build_backbone(
             arguments["embedding"] = max(1, min(EMBEDDING, INPUT_WIDTH // numeric))
     else:
         arguments["normalization"] = config.normalization
+    if config.backbone == "mlp" and config.skip:
+        arguments["skip"] = True
     if config.backbone == "residual-mlp" and config.drop_path:
         arguments["drop_path"] = config.drop_path
     backbone: Backbone = make(numeric, cardinalities, **arguments)

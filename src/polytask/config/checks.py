@@ -74,6 +74,7 @@ CONDITIONS = (
         lambda r: r.model.backbone == "residual-mlp",
         'model.backbone="residual-mlp"',
     ),
+    Condition("model", "skip", lambda r: r.model.backbone == "mlp", 'model.backbone="mlp"'),
     Condition(
         "model",
         "dropout_schedule",

@@ -89,6 +89,8 @@ class ModelConfig(Section):
     """TabM only: of every numeric column."""
     bins: Annotated[int, Field(ge=2)] = 48
     """Piecewise-linear embedding only: at most so many per column."""
+    skip: bool = False
+    """MLP only: heads read the inputs too: a linear model and a network in one."""
     activation: Literal["relu", "gelu", "silu", "mish", "selu", "tanh"] = "relu"
     normalization: Literal["none", "layer", "batch"] = "none"
 

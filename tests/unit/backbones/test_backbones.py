@@ -53,6 +53,17 @@ def test_mlp_equals_the_layers_written_out():
     assert torch.allclose(net(x), hidden, atol=1e-12)
 
 
+def test_skip_puts_the_input_beside_the_last_layer():
+    plain = MLP(3, [4, 9], width=8, depth=2, dropout=0.0)
+    wide = MLP(3, [4, 9], width=8, depth=2, dropout=0.0, skip=True)
+    wide.load_state_dict(plain.state_dict())
+    rows = wide.input(inputs())
+    assert wide.width == 8 + wide.input.width
+    assert torch.equal(wide(inputs()), torch.cat((plain(inputs()), rows), dim=1))
+    assert "skip" not in plain.architecture
+    assert wide.architecture["skip"] is True
+
+
 def test_residual_mlp_equals_the_formula():
     torch.manual_seed(1)
     net = ResidualMLP(3, width=8, depth=2, dropout=0.0, normalization="layer").double()

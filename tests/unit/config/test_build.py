@@ -38,6 +38,7 @@ def test_backbones_take_every_option():
     assert kinds.count("Tanh") == 2
     assert kinds.count("LayerNorm") == 2
     assert [m.p for m in backbone.modules() if isinstance(m, torch.nn.Dropout)] == [0.25] * 2
+    assert build_backbone(ModelConfig(width=8, skip=True), 3, []).width == 8 + 3
     residual = ModelConfig(backbone="residual-mlp", width=8)
     assert isinstance(build_backbone(residual, 3, []), ResidualMLP)
 
