@@ -1,20 +1,16 @@
 """EMA: an exponential moving average of the weights."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, final
+from typing import final
 
 from torch import nn
 
 from polytask._checks import probability
-from polytask.errors import InvalidArgument
 
-from .average import AveragedWeights
-from .base import WeightAverage
+from .running import RunningAverage
 
 
 @final
-class EMA(WeightAverage):
+class EMA(RunningAverage):
     """Averages over the last updates, the latest ones the most.
 
     The first update is copied; afterwards
@@ -53,53 +49,19 @@ class EMA(WeightAverage):
     """
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
+        super().__init__()
         probability("decay", decay)
         self.decay = decay
         self.warmup = warmup
-        self._average: AveragedWeights | None = None
-        self._taken = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether an update was taken in."""
-        return self._taken > 0
-
-    def start(self, model: nn.Module) -> None:
-        """Begins anew, for this model."""
-        self._average = AveragedWeights(model)
-        self._taken = 0
 
     def update(self, model: nn.Module, updates: int, fraction: float) -> None:
         """Takes in the weights after an update."""
-        average = self._started()
-        if self._taken == 0:
-            average.copy_from(model)
-        else:
-            early = (1 + self._taken) / (10 + self._taken)
-            decay = min(self.decay, early) if self.warmup else self.decay
-            average.move_towards(model, 1.0 - decay)
-        self._taken += 1
-
-    def swapped(self, model: nn.Module) -> AbstractContextManager[None]:
-        """The model holds the average inside, or its own weights if there is none yet."""
-        return self._started().swapped(model) if self.active else nullcontext()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The average, and how many updates it holds."""
-        return {"average": self._started().state_dict(), "taken": self._taken}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self._started().load_state_dict(state_dict["average"])
-        self._taken = int(state_dict["taken"])
+        early = (1 + self.taken) / (10 + self.taken)
+        decay = min(self.decay, early) if self.warmup else self.decay
+        self.take(model, 1.0 - decay)
 
     def describe(self) -> str:
         """The decay, in words."""
         reach = 1.0 / (1.0 - self.decay)
         words = f"decay {self.decay:g}: about the last {reach:,.0f} updates"
         return f"{words}, fewer at the start" if self.warmup else words
-
-    def _started(self) -> AveragedWeights:
-        if self._average is None:
-            raise InvalidArgument("`start(model)` must be called before an average is used.")
-        return self._average
