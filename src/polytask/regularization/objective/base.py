@@ -54,7 +54,8 @@ class Penalty(ABC):
 
         Args:
             blocks: The weights u after the optimizer's step; overwritten.
-            steps: Per block a number, or a tensor of the block's shape: the optimizer's metric.
+            steps: Per block a number, or a tensor of the block's shape: the optimizer's metric; 0
+                for a block that waits, because the optimizer has not stepped all of it yet.
         """
         raise Unsupported(f"{type(self).__name__} acts by its gradient and has no proximal step.")
 

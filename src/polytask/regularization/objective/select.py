@@ -93,8 +93,9 @@ def _reason(info: ParameterInfo, selector: Selector, pattern: "re.Pattern[str]")
 
 
 def is_stacked(info: ParameterInfo) -> bool:
-    """Whether the first dimension counts heads: ``[k, …, outputs, width]``."""
-    return info.role is Role.HEAD and info.parameter.ndim > 2
+    """Whether the first dimension counts heads: ``[k, …, outputs, width]``, biases ``[k, outputs]``."""
+    least = 2 if info.kind is Kind.BIAS else 3
+    return info.role is Role.HEAD and info.parameter.ndim >= least
 
 
 def slices(info: ParameterInfo, selector: Selector) -> list[int] | None:
