@@ -93,7 +93,7 @@ def _reason(info: ParameterInfo, selector: Selector, pattern: "re.Pattern[str]")
 
 
 def is_stacked(info: ParameterInfo) -> bool:
-    """Whether the first dimension counts heads: ``[k, …, outputs, width]``, biases ``[k, outputs]``."""
+    """Whether the first dimension counts heads: ``[k, …, outputs, width]``, ``[k, outputs]``."""
     least = 2 if info.kind is Kind.BIAS else 3
     return info.role is Role.HEAD and info.parameter.ndim >= least
 
