@@ -168,6 +168,8 @@ def ambiguous_norms(source: str) -> list[str]:
     is; 1, inf and their negatives (sums of columns and rows) are no norm that polytask has.
     """
     found = re.findall(r"\b(?:torch|linalg|functional)\.norm\b", source)
+    # The method of a tensor takes the same shortcuts; a layer called `norm` is something else.
+    found += re.findall(r"(?<!self)(?<!module)\.norm\(", source)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in (
             "torch", "numpy", "scipy",
@@ -202,6 +204,7 @@ def test_names_of_matrix_norms_are_explicit():
         "from torch.linalg import norm\nnorm(w, 2)",
         "from torch import norm as length\nlength(w)",
         "numpy.linalg.norm(w, 1)",
+        "w.norm(1)",
         "linalg.matrix_norm(w, 1)",
         "linalg.matrix_norm(w)",
         "linalg.matrix_norm(w, ord=float('inf'))",

@@ -96,7 +96,7 @@ class DBMTL(GradientAggregator):
 
         unit = rows.abs().amax(dim=1, keepdim=True)
         safe = torch.where(unit > 0, unit, torch.ones_like(unit))
-        norms = ((rows / safe).norm(dim=1) * unit[:, 0]).double()
+        norms = (torch.linalg.vector_norm(rows / safe, dim=1) * unit[:, 0]).double()
         counted = usable & (norms > 0.0)
         largest = torch.where(counted, norms, 0.0).max()
         alpha = torch.where(counted, largest / torch.where(norms > 0.0, norms, 1.0), 0.0)

@@ -36,7 +36,7 @@ class NashMTL(GramianAggregator):
         >>> import torch
         >>> gradients = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
         >>> weights = NashMTL()(gradients @ gradients.T)
-        >>> weights, (weights @ gradients).norm()
+        >>> weights, torch.linalg.vector_norm(weights @ gradients)
         (tensor([0.5915, 0.4071]), tensor(1.4142))
 
     Note:

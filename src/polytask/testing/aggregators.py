@@ -65,7 +65,7 @@ class AggregatorLaws:
         direction = update_of(copy.deepcopy(aggregator), jacobian)
         along = float(direction @ jacobian[0])
         assert along > 0.0
-        length = float(direction.norm() * jacobian[0].norm())
+        length = float(torch.linalg.vector_norm(direction) * torch.linalg.vector_norm(jacobian[0]))
         assert along == pytest.approx(length, rel=1e-9)
 
     def test_permutation(self, aggregator: Aggregator) -> None:
@@ -89,7 +89,7 @@ class AggregatorLaws:
             method = copy.deepcopy(aggregator)
             for step in range(2):
                 weights = output_of(method, jacobian, losses_for(jacobian, step))
-                norms = jacobian.norm(dim=1)
+                norms = torch.linalg.vector_norm(jacobian, dim=1)
                 slopes = jacobian @ (weights @ jacobian)
                 natural = norms * (weights.abs() @ norms)
                 assert (slopes >= -1e-10 * natural).all(), f"conflict on {name}"

@@ -52,7 +52,7 @@ def weights_of(method: Aggregator, jacobian: Tensor) -> Tensor:
 
 def rounding_scale(jacobian: Tensor, direction: Tensor) -> float:
     """Natural size of the rounding errors of an update."""
-    return float(jacobian.norm(dim=1).sum()) + float(direction.abs().max())
+    return float(torch.linalg.vector_norm(jacobian, dim=1).sum()) + float(direction.abs().max())
 
 
 def sine(one: Tensor, two: Tensor) -> float:
@@ -60,8 +60,8 @@ def sine(one: Tensor, two: Tensor) -> float:
     if not one.any() and not two.any():
         return 0.0
     u, v = (vector / vector.abs().max() for vector in (one, two))
-    u, v = u / u.norm(), v / v.norm()
-    return min(float((u - v).norm()), float((u + v).norm()))
+    u, v = u / torch.linalg.vector_norm(u), v / torch.linalg.vector_norm(v)
+    return min(float(torch.linalg.vector_norm(u - v)), float(torch.linalg.vector_norm(u + v)))
 
 
 def assert_close(
