@@ -211,8 +211,11 @@ def test_calibration_lowers_the_validation_loss_and_changes_no_decision(frame):
     plain = fit(frame, **options)
     options["training"]["calibrate"] = True
     calibrated = fit(frame, **options)
-    find = lambda r: next(t for t in r.report.tasks if t.name == "ill").on("valid").loss  # noqa: E731
-    assert find(calibrated) < find(plain)
+    losses = [
+        next(task for task in result.report.tasks if task.name == "ill").on("valid").loss
+        for result in (calibrated, plain)
+    ]
+    assert losses[0] < losses[1]
     before, after = plain.bundle.predict(frame), calibrated.bundle.predict(frame)
     assert (before["ill"] == after["ill"]).all()
     assert not np.allclose(before["ill_probability_yes"], after["ill_probability_yes"])
