@@ -4,9 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .balance import build_balance
     from .build import (
         build_backbone,
-        build_balance,
         build_optimizer_spec,
         build_plateau,
         build_schedule,
@@ -30,7 +30,7 @@ _FILES = {
     "TargetConfig": "run",
     "apply_overrides": "overrides",
     "build_backbone": "build",
-    "build_balance": "build",
+    "build_balance": "balance",
     "build_optimizer_spec": "build",
     "build_plateau": "build",
     "build_schedule": "build",

@@ -1,7 +1,7 @@
 """From a typed run to the objects that the engine trains with; every call builds fresh ones."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polytask._checks import unknown
@@ -9,7 +9,6 @@ from polytask.errors import InvalidArgument
 
 from .catalogue import find, resolve
 from .run import (
-    BalanceConfig,
     InputsConfig,
     ModelConfig,
     OptimizerConfig,
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polytask.backbones import Backbone
-    from polytask.balancing import LossBalancer
     from polytask.optim import OptimizerSpec, Plateau, Schedule
     from polytask.regularization.inputs import InputRegularizer
     from polytask.regularization.objective import InputGradient, Penalty
@@ -72,42 +70,6 @@ def build_backbone(
         arguments["drop_path"] = config.drop_path
     backbone: Backbone = make(numeric, cardinalities, **arguments)
     return backbone
-
-
-def build_balance(
-    config: BalanceConfig, tasks: Sequence[str], weights: Sequence[float] = ()
-) -> "LossBalancer":
-    """The balancer for the tasks in the user's order.
-
-    Args:
-        config: ``[balance]``.
-        tasks: Names of the tasks.
-        weights: Weight of each task (``TaskSpec.weight``); empty: ones. ``balance.weights`` wins
-            over them; scheduled weights are multiplied by them.
-
-    Raises:
-        UnknownName: For a method, or a task in ``weights`` or ``schedule``, that does not exist.
-        InvalidArgument: For an option that the method does not have, or a value that it refuses.
-
-    Example:
-        >>> build_balance(BalanceConfig(name="fixed", weights={"sex": 3}), ["age", "sex"]).values
-        tensor([1., 3.], dtype=torch.float64)
-    """
-    method = resolve("balancing", config.name, option="balance")
-    own = dict(zip(tasks, weights, strict=True)) if weights else dict.fromkeys(tasks, 1.0)
-    _check_names("balance.weights", config.weights, tasks)
-    _check_names("balance.schedule", config.schedule, tasks)
-    built: LossBalancer
-    if config.name == "fixed":
-        _check_options(config, method, taken=("weights",))
-        built = method([config.weights.get(task, own[task]) for task in tasks], **config.options)
-    elif config.name == "scheduled":
-        _check_options(config, method, taken=("schedules",))
-        built = method([_weight_schedule(config, task, own[task]) for task in tasks])
-    else:
-        _check_options(config, method, taken=("num_tasks",))
-        built = method(len(tasks), **config.options)
-    return built
 
 
 def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
@@ -366,35 +328,3 @@ def target_spec(
         positive=config.positive,
         classes=classes,
     )
-
-
-def _weight_schedule(config: BalanceConfig, task: str, weight: float) -> Callable[[float], float]:
-    from polytask.optim import constant, linear, piecewise, product
-
-    points = config.schedule.get(task)
-    if not points:
-        return constant(weight)
-    shape = piecewise if config.interpolation == "step" else linear
-    try:
-        return product(constant(weight), shape(points))
-    except InvalidArgument as error:
-        raise InvalidArgument(f"`balance.schedule` of task {task!r}: {error}") from error
-
-
-def _check_names(option: str, named: dict[str, Any], tasks: Sequence[str]) -> None:
-    for name in named:
-        if name not in tasks:
-            raise unknown(option, name, list(tasks))
-
-
-def _check_options(config: BalanceConfig, method: type, *, taken: Sequence[str]) -> None:
-    """Options of the method are its named arguments, besides those that polytask fills in."""
-    valid = [name for name in inspect.signature(method).parameters if name not in taken]
-    for name in config.options:
-        if name in taken or not valid:
-            raise InvalidArgument(
-                f"`balance.options.{name}` does not exist: {config.name!r} has "
-                f"{'these: ' + ', '.join(valid) if valid else 'no options'}. Leave it out."
-            )
-        if name not in valid:
-            raise unknown("balance.options", name, valid)

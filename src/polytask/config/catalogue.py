@@ -6,12 +6,13 @@ from typing import Any
 from polytask._checks import unknown
 
 from .method import Method
+from .methods_balancing import BALANCING
 from .methods_core import CORE
 from .methods_defence import DEFENCE
 
 FAMILIES = {
     "task": "kinds of targets: --target NAME:KIND",
-    "balancing": "task losses to one objective: --balance NAME",
+    "balancing": "how the tasks share the update: --balance NAME",
     "backbone": "features in, vector out: --set model.backbone=NAME",
     "sharing": "what the tasks share",
     "optimizer": "--set optimizer.name=NAME",
@@ -26,7 +27,7 @@ FAMILIES = {
 }
 """Family → how a method of it is chosen."""
 
-METHODS: tuple[Method, ...] = (*CORE, *DEFENCE)
+METHODS: tuple[Method, ...] = (*CORE, *BALANCING, *DEFENCE)
 
 
 def methods(family: str | None = None) -> tuple[Method, ...]:

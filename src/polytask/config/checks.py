@@ -8,6 +8,7 @@ from polytask.errors import InvalidArgument
 
 from .auto import decide
 from .catalogue import find
+from .method import Method
 from .run import RunConfig, Section, TargetConfig
 
 
@@ -20,6 +21,17 @@ class Condition(NamedTuple):
     needs: str
     """The option that gives it a meaning, as it is typed."""
 
+
+PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config")
+"""Balancing methods that take a preference."""
+
+HELD_OUT = ("performance",)
+"""Balancing methods that measure something on training rows set aside for them."""
+
+_COMBINES = "a method that combines task gradients, such as balance.name=\"upgrad\""
+_WEIGHS = "a method that weighs task gradients, such as balance.name=\"upgrad\""
+_PREFERRING = f"one of balance.name={', '.join(PREFERRING)}"
+_HELD_OUT = f"one of balance.name={', '.join(HELD_OUT)}"
 
 CONDITIONS = (
     Condition("optimizer", "momentum", lambda r: r.optimizer.name == "sgd", 'optimizer.name="sgd"'),
@@ -46,6 +58,16 @@ CONDITIONS = (
         lambda r: r.balance.name == "scheduled",
         'balance.name="scheduled"',
     ),
+    *(
+        Condition("balance", key, lambda r: _balance(r).combines, _COMBINES)
+        for key in ("at", "heads", "gradient_memory")
+    ),
+    *(
+        Condition("balance", key, lambda r: _balance(r).weighs, _WEIGHS)
+        for key in ("every", "smoothing", "clip", "equalize")
+    ),
+    Condition("balance", "preference", lambda r: r.balance.name in PREFERRING, _PREFERRING),
+    Condition("balance", "held_out", lambda r: r.balance.name in HELD_OUT, _HELD_OUT),
     Condition(
         "training",
         "patience",
@@ -151,6 +173,8 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         raise InvalidArgument(
             "`balance.weights` and `balance.schedule` both set the task weights; keep one of them."
         )
+    if run.defence != "linear":
+        find("balancing", run.balance.name, option="balance")
     sections: dict[str, Section] = dict(run)
     for condition in CONDITIONS:
         section = sections[condition.section]
@@ -168,8 +192,6 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         )
     for entry in run.penalties:
         find("penalty", entry.name, option="penalties.name")
-    if run.defence != "linear":
-        find("balancing", run.balance.name, option="balance")
     _check_balance(run)
     _check_validation(run, valid_file)
     _check_refit(run, valid_file)
@@ -182,6 +204,13 @@ def applicable(run: RunConfig) -> dict[str, dict[str, bool]]:
     for condition in CONDITIONS:
         table.setdefault(condition.section, {})[condition.key] = condition.applies(run)
     return table
+
+
+def _balance(run: RunConfig) -> Method:
+    """The method; of a linear model, the one that is not used."""
+    undecided = run.defence == "linear" or run.balance.name == "auto"
+    name = "equal" if undecided else run.balance.name
+    return find("balancing", name, option="balance")
 
 
 def _fixed_order(run: RunConfig) -> bool:
@@ -222,6 +251,11 @@ def _check_target(target: TargetConfig) -> None:
 
 
 def _check_balance(run: RunConfig) -> None:
+    if run.balance.clip > 0 and run.balance.equalize != "none":
+        raise InvalidArgument(
+            "`balance.clip` has no effect beside `balance.equalize`, which gives all task gradients "
+            "one length anyway; keep one of them."
+        )
     weighted = [target.name for target in run.targets if target.weight != 1.0]
     if weighted and run.balance.name not in ("fixed", "scheduled"):
         raise InvalidArgument(

@@ -17,6 +17,9 @@ class Method:
         one_line: What it does, as a sentence.
         cost: What it costs besides the plain training step.
         reference: Where it comes from; empty for common knowledge.
+        needs: Of a balancing method, what an update must measure for it: ``losses``, ``none``
+            (weights known beforehand), ``norms``, ``gramian`` (inner products) or ``jacobian``
+            (all coordinates) of the task gradients; else empty.
     """
 
     name: str
@@ -25,3 +28,14 @@ class Method:
     one_line: str
     cost: str = "none"
     reference: str = ""
+    needs: str = ""
+
+    @property
+    def combines(self) -> bool:
+        """Whether it combines task gradients rather than weigh losses."""
+        return self.needs not in ("", "losses")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it answers with task weights, so that wrappers can change them."""
+        return self.combines and self.needs != "jacobian"

@@ -1,4 +1,4 @@
-"""The methods that every run chooses among: tasks, balancing, backbones, optimizers, splits."""
+"""The methods that every run chooses among: tasks, backbones, optimizers, splits."""
 
 from .method import Method
 
@@ -31,30 +31,6 @@ CORE: tuple[Method, ...] = (
     ),
     Method(
         "count", "task", "polytask.tasks:Count", "Counts of events; Poisson loss with log link."
-    ),
-    Method(
-        "equal",
-        "balancing",
-        "polytask.balancing:EqualWeights",
-        "The mean of the losses of the tasks that have labels: the default for wide tables.",
-    ),
-    Method(
-        "fixed",
-        "balancing",
-        "polytask.balancing:FixedWeights",
-        "Weights of your own: balance.weights, or weight of each target.",
-    ),
-    Method(
-        "scheduled",
-        "balancing",
-        "polytask.balancing:ScheduledWeights",
-        "Weights that move with the epochs, in steps or in straight lines: balance.schedule.",
-    ),
-    Method(
-        "pooled",
-        "balancing",
-        "polytask.balancing:PooledLoss",
-        "Tasks weigh by their labels in the update: the default for long tables.",
     ),
     Method(
         "mlp",

@@ -135,8 +135,26 @@ class BalanceConfig(Section):
     schedule: dict[str, list[tuple[float, NonNegative]]] = Field(default_factory=dict)
     """Scheduled weights by task name: points (epoch, weight)."""
     interpolation: Literal["step", "linear"] = "step"
+    preference: dict[str, Positive] = Field(default_factory=dict)
+    """How much each task counts, for methods that take a preference; missing names count 1."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the method."""
+    at: Literal["parameters", "representation"] = "parameters"
+    """Where task gradients are measured: as in the papers, or cheaply at the shared features."""
+    heads: Literal["one", "weighted"] = "one"
+    """Weight of what only one task reaches, where task gradients are combined."""
+    every: Count = 1
+    """New weights every so many updates, reused in between."""
+    smoothing: Fraction = 0.0
+    """Share of the past in the weights: a moving average over the updates; 0: off."""
+    clip: NonNegative = 0.0
+    """Largest length of one task's gradient before they are combined; 0: off."""
+    equalize: Literal["none", "mean", "minimum", "one"] = "none"
+    """Common length of the task gradients before they are combined."""
+    gradient_memory: Annotated[int, Field(ge=1)] = 2048
+    """Mebibytes for task gradients; beyond, methods are driven with more passes or refused."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training rows set aside for a method that measures how well each task does."""
 
 
 class PenaltyConfig(Section):

@@ -1,13 +1,13 @@
 """From a table and a run configuration to encoded rows: everything that happens before training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from polytask.config.build import target_spec
-from polytask.config.checks import check_run
+from polytask.config.checks import HELD_OUT, check_run
 from polytask.config.run import RunConfig
 from polytask.data import (
     Batch,
@@ -52,6 +52,8 @@ class Prepared:
         split: Rows of the parts in the first table.
         findings: What is worth knowing about the table.
         kinds: Task or target → why its kind was chosen, in words.
+        aside: Training rows that only a balancing method measures its losses on, or None.
+        balancing: The same, encoded.
     """
 
     frames: Mapping[str, "DataFrame"]
@@ -65,6 +67,8 @@ class Prepared:
     split: Split
     findings: tuple[Finding, ...]
     kinds: Mapping[str, str]
+    aside: "DataFrame | None" = None
+    balancing: Batch | None = None
 
 
 def prepare(
@@ -107,6 +111,9 @@ def prepare(
             column=run.data.split,
             seed=run.seed,
         )
+    aside = None
+    if run.balance.name in HELD_OUT:
+        split, aside = _set_aside(frame, split, form, run)
     rows = {"train": split.train, "valid": split.valid, "test": split.test}
     frames = {part: frame.iloc[taken] for part, taken in rows.items() if len(taken)}
     frames |= {part: own for part, own in (("valid", valid), ("test", test)) if own is not None}
@@ -115,11 +122,8 @@ def prepare(
     needed += [*uses.of("target"), *uses.of("task"), *uses.of("weight")]
     _check_columns(needed, valid, "validation")
     _check_columns(needed, test, "test")
-    weights = {
-        part: read_weights(own[run.data.weight]) if run.data.weight else None
-        for part, own in frames.items()
-    }
-    form, tasks = fit_tasks(form, frames["train"], weights["train"])
+    weights = read_weights(frames["train"][run.data.weight]) if run.data.weight else None
+    form, tasks = fit_tasks(form, frames["train"], weights)
     separate = tuple(k.removeprefix("task:") for k in run.optimizer.rates if k.startswith("task:"))
     groups = group_tasks(tasks, separate=separate)
     encoder = FeatureEncoder.fit(
@@ -137,20 +141,47 @@ def prepare(
         seed=run.seed,
         method=split.method,
     )
-    tables = {}
-    for part, own in frames.items():
-        targets, masks = encode_targets(own, form, groups)
-        own_weights = weights[part]
-        tables[part] = Batch(
+    def encoded(own: "DataFrame") -> Batch:
+        own_weights = read_weights(own[run.data.weight]) if run.data.weight else None
+        return Batch(
             encoder.transform(own),
-            targets,
-            masks,
+            *encode_targets(own, form, groups),
             None if own_weights is None else torch.from_numpy(own_weights),
             torch.arange(len(own)),
         )
+
     return Prepared(
-        frames, tables, form, tasks, groups, encoder, schema, uses, split, tuple(findings), kinds
+        frames,
+        {part: encoded(own) for part, own in frames.items()},
+        form,
+        tasks,
+        groups,
+        encoder,
+        schema,
+        uses,
+        split,
+        tuple(findings),
+        kinds,
+        aside,
+        None if aside is None else encoded(aside),
     )
+
+
+def _set_aside(
+    frame: "DataFrame", split: Split, form: Form, run: RunConfig
+) -> tuple[Split, "DataFrame"]:
+    """The split without the training rows that a balancing method measures on, and those rows."""
+    again = split_table(
+        frame.iloc[split.train],
+        form,
+        valid=run.balance.held_out,
+        stratify=run.split.stratify,
+        group=run.data.group,
+        time=run.data.time,
+        seed=run.seed,
+    )
+    rows = split.train[again.valid]
+    return replace(split, train=split.train[again.train]), frame.iloc[rows]
 
 
 def _check_columns(needed: Sequence[str], frame: "DataFrame | None", what: str) -> None:

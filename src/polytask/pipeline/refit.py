@@ -49,6 +49,7 @@ def on_all_rows(prepared: Prepared, run: RunConfig, epochs: int) -> tuple[Prepar
     import pandas
 
     parts = [prepared.frames[part] for part in ("train", "valid") if part in prepared.frames]
+    parts += [] if prepared.aside is None else [prepared.aside]
     frame = pandas.concat(parts)
     nothing = np.empty(0, dtype=np.int64)
     split = Split(np.arange(len(frame)), nothing, nothing, "none", "All rows train.")

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 
 from polytask.config.build import (
     build_backbone,
-    build_balance,
     build_defence,
     build_optimizer_spec,
     build_penalties,
@@ -20,6 +19,7 @@ from polytask.config.build import (
     build_schedule,
     build_stopping,
 )
+from polytask.config.balance import build_balance
 from polytask.config.run import RunConfig
 from polytask.data import Batch, LongForm, ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
@@ -86,6 +86,8 @@ class Training:
         self.resume = resume
         self.device = choose_device(run.training.device)
         self.batches = _batches(prepared.tables, run, self.device)
+        aside = {} if prepared.balancing is None else {"balancing": prepared.balancing}
+        self.balancing = _batches(aside, run, self.device).get("balancing")
         self.model = build_model(prepared, run)
         self.defence = build_defence(run, prepared.groups)
         if self.defence.distillation is not None:
@@ -102,7 +104,12 @@ class Training:
             self.model,
             prepared.tasks,
             optimizer=build_optimizer_spec(run.optimizer),
-            balance=build_balance(run.balance, names, weights),
+            balance=build_balance(
+                run.balance, names, weights, kinds=_kinds(prepared), seed=run.seed
+            ),
+            at=run.balance.at,
+            heads=run.balance.heads,
+            max_gradient_memory=run.balance.gradient_memory * 2**20,
             stopping=build_stopping(run.training),
             seed=run.seed,
             callbacks=callbacks,
@@ -129,7 +136,12 @@ class Training:
         """
         trainer, batches = self.trainer, self.batches
         with cpu_threads(self.run, batches["train"].batch_size):
-            history = trainer.fit(batches["train"], batches.get("valid"), resume=self.resume)
+            history = trainer.fit(
+                batches["train"],
+                batches.get("valid"),
+                balancing=self.balancing,
+                resume=self.resume,
+            )
         return Trained(
             self.model,
             history,
@@ -138,6 +150,10 @@ class Training:
             self.defence,
             trainer.task_weights,
         )
+
+
+def _kinds(prepared: Prepared) -> dict[str, str]:
+    return {task.name: task.spec.kind for task in prepared.tasks}
 
 
 def build_model(prepared: Prepared, run: RunConfig) -> MultiTaskModel:
@@ -198,7 +214,9 @@ def single_task_outputs(
             )
             for part, table in prepared.tables.items()
         }
-        own = replace(prepared, tables=tables, tasks=(task,), groups=group_tasks([task]))
+        own = replace(
+            prepared, tables=tables, tasks=(task,), groups=group_tasks([task]), balancing=None
+        )
         model = Training(own, alone).go().model
         with torch.no_grad():
             for batch in _batches(tables, alone, device)["train"].epoch():

@@ -20,6 +20,7 @@ from .dropouts import Call, warn_of_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .model import MultiTaskModel
+from .parting import Part, parted
 from .rows import check_rows, count_rows
 
 _TRIAL_ROWS = 8
@@ -47,17 +48,25 @@ class AdaptedModel(nn.Module):
         self.heads = None if self.sharing is None else Heads(groups, self.sharing)
 
     def forward(
-        self, inputs: Mapping[str, Tensor] | Tensor, tasks: Sequence[str] | None = None
+        self,
+        inputs: Mapping[str, Tensor] | Tensor,
+        tasks: Sequence[str] | None = None,
+        *,
+        part: Part | None = None,
     ) -> ModelOutput:
-        """Raw outputs of `tasks` (None: all) per group, as `MultiTaskModel` gives them."""
+        """Raw outputs of `tasks` (None: all) per group, as `MultiTaskModel` gives them.
+
+        Of a module with heads of its own, `part` copies the outputs themselves.
+        """
         if tasks is not None:
             tasks = chosen_tasks(self.tasks, tasks)
         result = self.module(inputs)
         if self.sharing is not None and self.heads is not None:
             width = self.sharing.width(self.tasks[0])
             shared = self.sharing(_as_features(result, inputs, self.module, width), tasks)
+            shared = shared._replace(representations=parted(shared.representations, part))
             return ModelOutput(self.heads(shared, tasks), shared)
-        outputs = _as_outputs(result, inputs, self.module, self.groups)
+        outputs = parted(_as_outputs(result, inputs, self.module, self.groups), part)
         asked = set(self.tasks if tasks is None else tasks)
         stacked: dict[str, Tensor] = {}
         for group in self.groups:

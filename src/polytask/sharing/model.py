@@ -18,6 +18,7 @@ from .choose import chosen_tasks
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
+from .parting import Part, parted
 from .rows import check_rows
 
 
@@ -96,7 +97,11 @@ class MultiTaskModel(nn.Module):
         return cls(backbone, sharing, groups, head_dropout=head_dropout)
 
     def forward(
-        self, inputs: Mapping[str, Tensor] | Tensor, tasks: Sequence[str] | None = None
+        self,
+        inputs: Mapping[str, Tensor] | Tensor,
+        tasks: Sequence[str] | None = None,
+        *,
+        part: Part | None = None,
     ) -> ModelOutput:
         """Raw outputs of `tasks` (None: all).
 
@@ -105,12 +110,15 @@ class MultiTaskModel(nn.Module):
             tasks: Compute only these. The outputs of a group then hold only its asked tasks, in
                 the group's order, and groups without one are absent; the numbers of a task do
                 not depend on what else was asked.
+            part: Gives every head a copy of its own of what it reads (`polytask.branch`), so that
+                the gradients of the tasks can be told apart.
         """
         if tasks is not None:
             tasks = chosen_tasks(self.tasks, tasks)
         features: Tensor = self.backbone(inputs)
         check_rows(inputs, features, self.backbone, members=self.members)
         shared = self.sharing(features, tasks)
+        shared = shared._replace(representations=parted(shared.representations, part))
         outputs: dict[str, Tensor] = self.heads(shared, tasks)
         if self.members > 1 and not self.training:
             outputs = {

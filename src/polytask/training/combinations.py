@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from polytask.aggregation import Aggregator
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.regularization.objective import InputGradient
 from polytask.regularization.objective.conflicts import check_types
@@ -35,6 +36,10 @@ class Refusal(NamedTuple):
         return f"{self.one} cannot be combined with {self.other}: {self.why}. {self.instead}"
 
 
+def _combines(plan: "Plan") -> bool:
+    return isinstance(plan.balance, Aggregator)
+
+
 def _mixing(plan: "Plan") -> int:
     return sum(technique.mixes for technique in plan.defence.inputs)
 
@@ -45,11 +50,18 @@ def _settles(plan: "Plan", action: str) -> bool:
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
-        "`accumulate` above 1",
-        "a balancer whose weights depend on the losses",
-        "they are the losses of the whole update, which micro-batches know only at the end",
-        "Use a larger batch size instead.",
-        lambda plan: plan.accumulate > 1 and not plan.balance.linear,
+        "The input-gradient penalty",
+        "a method that combines the gradients of the tasks",
+        "it needs the objective before the backward pass, and such a method has none",
+        "Use a method that weighs losses, or another penalty.",
+        lambda plan: plan.defence.input_gradient is not None and _combines(plan),
+    ),
+    Refusal(
+        '`at` = "representation" or `heads` = "weighted"',
+        "a method that weighs losses",
+        "its one backward pass measures no gradients, and its weights reach the heads anyway",
+        "Leave them out.",
+        lambda plan: (plan.at, plan.heads) != ("parameters", "one") and not _combines(plan),
     ),
     Refusal(
         "mixup, C-Mixup or cutmix",

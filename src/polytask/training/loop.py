@@ -5,15 +5,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
-from polytask.balancing.base import LossBalancer
+from polytask.balancing import LossBalancer
 from polytask.data.batch import Batches, Window
 from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingDiverged
+from polytask.gradients import Balance, MultiTaskBackward
 from polytask.optim import ParameterInfo, Plateau, Schedule, apply_decay, apply_rate
 from polytask.regularization.features import DropoutSchedule
 from polytask.regularization.objective import BoundPenalties
@@ -47,7 +49,7 @@ MAX_SKIPPED = 20
 class Plan:
     """What a run follows; the arguments of `Trainer` that the loop reads."""
 
-    balance: LossBalancer
+    balance: Balance
     stopping: Stopping
     schedule: Schedule
     plateau: Plateau | None
@@ -61,6 +63,28 @@ class Plan:
     keep_per_task: bool = False
     refine: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
+    at: Literal["parameters", "representation"] = "parameters"
+    heads: Literal["one", "weighted"] = "one"
+    max_gradient_memory: int = 2**31
+
+    def method(self) -> str:
+        """The method in words; a resumed run must have the same."""
+        names, inner = [], self.balance
+        while inner is not None:
+            names.append(type(inner).__name__)
+            inner = getattr(inner, "aggregator", None)
+        return f"{' of '.join(names)} at {self.at}, heads {self.heads}"
+
+    def driven(self) -> LossBalancer | MultiTaskBackward:
+        """The method, in an engine if it combines gradients."""
+        if isinstance(self.balance, LossBalancer):
+            return self.balance
+        return MultiTaskBackward(
+            self.balance,
+            at=self.at,
+            heads=self.heads,
+            max_gradient_memory=self.max_gradient_memory,
+        )
 
 
 @final
@@ -75,6 +99,7 @@ class Loop:
         optimizer: Bound to model and balancer.
         train: Training rows.
         valid: Validation rows or None.
+        balancing: Rows set aside for balancing, or None.
         random: The random scope that is entered.
     """
 
@@ -87,6 +112,7 @@ class Loop:
         optimizer: Optimizer,
         train: Batches,
         valid: Batches | None,
+        balancing: Batches | None,
         random: RandomScope,
     ) -> None:
         self.plan = plan
@@ -95,6 +121,7 @@ class Loop:
         self.optimizer = optimizer
         self.train = train
         self.valid = valid
+        self.balancing = balancing
         self.random = random
         self.order = user_order(groups)
         names = [task.name for group in groups for task in group.tasks]
@@ -114,7 +141,7 @@ class Loop:
         self.step = Step(
             model,
             groups,
-            plan.balance,
+            plan.driven(),
             optimizer,
             plan.clip_norm,
             defence,
@@ -129,6 +156,7 @@ class Loop:
         self.epoch = 1
         self.steps = train.num_windows(plan.accumulate)
         self.consecutive_skips = 0
+        self.resumed = False
         self.ended = False
         self.saved_at = time.monotonic()
         self.identity = {
@@ -139,7 +167,7 @@ class Loop:
             "epochs": str(plan.epochs),
             "steps per epoch": str(self.steps),
             "optimizer": type(optimizer).__name__,
-            "balance": type(plan.balance).__name__,
+            "balance": plan.method(),
             "defence": plan.defence.summary(),
             "number of parameters": str(sum(p.numel() for p in self.step.parameters)),
         }
@@ -150,6 +178,8 @@ class Loop:
         """Runs to the end and leaves the best weights in the model, which is then in eval mode."""
         plan = self.plan
         try:
+            if not self.resumed:
+                self._measure_for_balancing()
             for callback in plan.callbacks:
                 callback.start(self.history, plan.epochs)
             while not self.history.stopped:
@@ -191,7 +221,8 @@ class Loop:
             self.dropout.apply(fraction)
         if self.teaching is not None:
             self.teaching.fraction = fraction
-        plan.balance.progress(fraction, self.epoch - 1 + step.updates / self.steps)
+        if isinstance(plan.balance, LossBalancer):
+            plan.balance.progress(fraction, self.epoch - 1 + step.updates / self.steps)
         after = fraction + 1 / (self.steps * plan.epochs)
         done = step.update(window, after)
         self.consecutive_skips = 0 if done else self.consecutive_skips + 1
@@ -208,6 +239,9 @@ class Loop:
 
     def _end_epoch(self, seconds: float) -> None:
         plan, history = self.plan, self.history
+        if isinstance(plan.balance, LossBalancer):
+            plan.balance.end_epoch()
+        self._measure_for_balancing()
         with measured_weights(self.model, plan.defence.averaging, self.train):
             record = self._record(seconds)
             broken = next((n for n, v in zip(history.tasks, record.valid, strict=True)
@@ -240,6 +274,16 @@ class Loop:
         self.epoch += 1
         self.step.reset()
 
+    def _measure_for_balancing(self) -> None:
+        """Shows a method that weighs tasks by how well they do the losses on its own rows."""
+        if self.balancing is None:
+            return
+        assert isinstance(self.plan.balance, LossBalancer)
+        found = measure(self.model, self.balancing.epoch(), self.groups)
+        sums, counts = found.sums[self.order], found.counts[self.order]
+        losses = sums / torch.where(counts > 0, counts, 1.0)
+        self.plan.balance.measured(losses, counts > 0)
+
     def _record(self, seconds: float) -> EpochRecord:
         """The numbers of the epoch, of the weights that the model holds now."""
         valid: list[float | None] = [None] * len(self.order)
@@ -262,6 +306,7 @@ class Loop:
             seconds=round(seconds, 4),
             penalties={} if self.penalties is None else self.penalties.values(),
             refined=refined,
+            geometry=self.step.geometry.summary() if self.step.geometry.updates else None,
         )
 
     def _keep(self, record: EpochRecord) -> None:
@@ -336,3 +381,4 @@ class Loop:
         if not path.exists():
             raise FileProblem(f"Nothing to resume: there is no checkpoint at '{path}'.")
         restore_loop(self, load_checkpoint(path, self.identity))
+        self.resumed = True

@@ -4,32 +4,39 @@ counts of the window → input regularizers → forward → losses (sums, counts
 a teacher's → balance: the weights of the tasks → weighted sum, plus the penalties of the
 architecture and the penalties that act by gradient, added once and unweighted → backward →
 non-finite check (skips everything below) → global clip → gradient noise → optimizer step → proximal
-steps → frozen heads put back → weight average.
+steps → frozen heads put back → weight average → the losses once more, for methods
+that compare them.
 
-With SAM everything from the forward to the backward runs twice, the second time at perturbed
+Balancing is done at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
+`GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the backward runs twice, the second time at perturbed
 weights, with the same dropout masks; running statistics move once.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
-from polytask.balancing import LinearBalancer, LossBalancer
-from polytask.data.batch import Batch, Inputs, Window
+from polytask.balancing import LossBalancer
+from polytask.data.batch import Batch, Window
 from polytask.data.batches import label_counts
+from polytask.diagnostics.geometry import GeometrySums
+from polytask.gradients import Balance, MultiTaskBackward
 from polytask.regularization.objective import BoundPenalties
-from polytask.sharing.base import ModelOutput
 from polytask.tasks.groups import TaskGroup
 
 from .defence import Defence
+from .forward import Forward
 from .freezing import FrozenHeads
-from .losses import Example, counts_of_mixed, training_sums
+from .gradient_level import GradientLevel
+from .loss_level import LossLevel, Seen
+from .losses import Example, counts_of_mixed
 from .measure import user_order
+from .moving import Moving
 from .seeding import Replay
 from .teaching import Teaching
 
@@ -41,7 +48,7 @@ class Step:
     Args:
         model: Returns `ModelOutput`.
         groups: Task groups.
-        balance: Losses → objective.
+        balance: Losses → objective; or the engine that drives a method which combines gradients.
         optimizer: Holds every trainable parameter of model and balance exactly once.
         clip_norm: Largest global gradient norm; 0 means no clipping.
         defence: Techniques against overfitting.
@@ -54,7 +61,7 @@ class Step:
         self,
         model: nn.Module,
         groups: Sequence[TaskGroup],
-        balance: LossBalancer,
+        balance: LossBalancer | MultiTaskBackward,
         optimizer: Optimizer,
         clip_norm: float,
         defence: Defence | None = None,
@@ -64,23 +71,30 @@ class Step:
     ) -> None:
         self.defence = defence or Defence()
         self.penalties = penalties
-        self.teaching = teaching
         self.frozen = frozen
         self.model = model
         self.groups = groups
-        self.balance = balance
+        self.balance: Balance = (
+            balance.balance if isinstance(balance, MultiTaskBackward) else balance
+        )
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._moving = _modules_with_state(nn.ModuleList([model, balance]))
-        order = user_order(groups)
-        self._order = None if order == list(range(len(order))) else torch.tensor(order)
+        self.moving = Moving(model, self.balance)
         device = self.parameters[0].device
-        if self._order is not None:
-            self._order = self._order.to(device)
-        self.totals = torch.zeros(3, len(order), device=device)
+        self.forward = Forward(model, groups, self.moving, teaching, device)
+        names = [task.name for group in groups for task in group.tasks]
+        tasks = [names[position] for position in user_order(groups)]
+        self.level = (
+            GradientLevel(balance, self.forward, tasks)
+            if isinstance(balance, MultiTaskBackward)
+            else LossLevel(balance, self.forward, self.defence.input_gradient)
+        )
+        self.totals = torch.zeros(3, len(tasks), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""
         self._sums, self._counts, self._weights = self.totals.unbind()
+        self.geometry = GeometrySums(len(tasks))
+        """How the gradients of the tasks lay to each other in the updates of the epoch."""
         self.skipped = 0
         self.updates = 0
         self.done = 0
@@ -89,17 +103,19 @@ class Step:
     def reset(self) -> None:
         """Starts the running numbers of a new epoch."""
         self.totals.zero_()
+        self.geometry.reset()
         self.skipped = 0
         self.updates = 0
 
-    def state_dict(self) -> dict[str, Tensor | int]:
+    def state_dict(self) -> dict[str, Any]:
         """The running numbers of the epoch."""
         return {"totals": self.totals, "skipped": self.skipped, "updates": self.updates,
-                "done": self.done}  # fmt: skip
+                "done": self.done, "geometry": self.geometry.state_dict()}  # fmt: skip
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor | int]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.totals.copy_(torch.as_tensor(state_dict["totals"]))
+        self.geometry.load_state_dict(state_dict["geometry"])
         self.skipped = int(state_dict["skipped"])
         self.updates = int(state_dict["updates"])
         self.done = int(state_dict["done"])
@@ -121,21 +137,25 @@ class Step:
             window_counts = _total(
                 [c or label_counts(e.batch) for c, e in zip(mixed, examples, strict=True)]
             )
-        counts = self._in_user_order([window_counts[group.name] for group in self.groups])
-        before = [buffer.clone() for buffer in self._buffers()]
+        counts = self.forward.in_user_order([window_counts[group.name] for group in self.groups])
+        before = self.moving.save()
         self.updates += 1
-        replay = Replay(self.parameters[0].device) if self.defence.sam is not None else None
+        observes = isinstance(self.balance, LossBalancer) and self.balance.observes
+        again = self.defence.sam is not None or observes
+        replay = self.forward.replay() if again else None
         seen = self._backward(examples, counts)
-        sharp = replay is None or self._at_perturbed(examples, counts, replay)
+        sharp = self.defence.sam is None or self._at_perturbed(examples, counts, replay)
         if not (sharp and self._apply(fraction)):
             self.skipped += 1
-            for buffer, value in zip(self._buffers(), before, strict=True):
-                buffer.copy_(value)
+            self.moving.restore(before)
             return False
-        for sums, _ in seen:
-            self._sums.add_(sums)
+        self._sums.add_(seen.sums)
         self._counts.add_(counts)
-        self._weights.add_(seen[0][1])
+        self._weights.add_(seen.weights)
+        if seen.report is not None:
+            self.geometry.add(seen.report)
+        if observes:
+            self._observe(examples, counts, replay)
         return True
 
     def _regularized(self, batch: Batch) -> Example:
@@ -146,63 +166,48 @@ class Step:
             mixing = mixing if mixed is None else mixed
         return Example(batch, mixing)
 
-    def _backward(self, examples: Sequence[Example], counts: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Gradients of the objective; per micro-batch its loss sums and the task weights."""
-        present = counts > 0
-        divisors = torch.where(present, counts, 1.0)
-        if self.frozen is not None:
-            present = self.frozen.learning(present)
-        penalize = self.defence.input_gradient
-        rows = sum(len(example.batch.rows) for example in examples)
-        seen: list[tuple[Tensor, Tensor]] = []
+    def _backward(self, examples: Sequence[Example], counts: Tensor) -> Seen:
+        """The gradients of the update; per task its loss sums and its weight."""
         self.optimizer.zero_grad(set_to_none=True)
-        for example in examples:
-            inputs = example.batch.inputs
-            watched = _watched(inputs) if penalize is not None else inputs
-            output: ModelOutput = self.model(watched)
-            sums = self._in_user_order(
-                training_sums(output.outputs, example, self.groups, self.teaching)
-            )
-            weights = self._balanced(sums.detach() / divisors, present, counts)
-            objective = torch.dot(weights / divisors, sums)
-            if penalize is not None:
-                objective = objective + penalize.value(objective, _floating(watched), rows)
-            for penalty in output.shared.penalties.values():
-                objective = objective + penalty / len(examples)
-            if objective.requires_grad:
-                torch.autograd.backward(objective)
-            seen.append((sums.detach(), weights))
+        seen = self.level.backward(examples, counts, self._present(counts))
         term = None if self.penalties is None else self.penalties.objective()
         if term is not None:
             torch.autograd.backward(term)
         return seen
 
-    def _balanced(self, losses: Tensor, present: Tensor, counts: Tensor) -> Tensor:
-        """The weights: the gradient of the balanced objective with respect to the losses."""
-        if isinstance(self.balance, LinearBalancer):
-            return self.balance.weights(present, counts, losses.dtype)
-        losses.requires_grad_()
-        objective = self.balance(losses, present, counts)
-        if objective.requires_grad:
-            objective.backward()
-        return torch.zeros_like(losses) if losses.grad is None else losses.grad
+    def _present(self, counts: Tensor) -> Tensor:
+        """Tasks that have labels and still learn."""
+        present = counts > 0
+        return present if self.frozen is None else self.frozen.learning(present)
 
-    def _at_perturbed(self, examples: Sequence[Example], counts: Tensor, replay: Replay) -> bool:
+    def _at_perturbed(
+        self, examples: Sequence[Example], counts: Tensor, replay: Replay | None
+    ) -> bool:
         """Replaces the gradient by the one at SAM's perturbed weights; False if not finite."""
         sam = self.defence.sam
         assert sam is not None
+        assert replay is not None
         if not math.isfinite(_norm([p.grad for p in self.parameters if p.grad is not None])):
             return False
-        statistics = [buffer.clone() for buffer in self._buffers()]
+        moved = self.moving.save()
         saved = sam.climb_(self.parameters)
         try:
             with replay.again():
                 self._backward(examples, counts)
         finally:
             sam.restore_(saved)
-            for buffer, value in zip(self._buffers(), statistics, strict=True):
-                buffer.copy_(value)
+            self.moving.restore(moved)
         return True
+
+    def _observe(
+        self, examples: Sequence[Example], counts: Tensor, replay: Replay | None
+    ) -> None:
+        """Shows a method the losses of the same rows after the update."""
+        assert isinstance(self.balance, LossBalancer)
+        assert replay is not None
+        sums = self.forward.look(examples, replay)
+        losses = sums / torch.where(counts > 0, counts, 1.0)
+        self.balance.observe(losses, self._present(counts))
 
     def _apply(self, fraction: float) -> bool:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -226,45 +231,10 @@ class Step:
         fail_point("step.after-optimizer")
         return True
 
-    def _in_user_order(self, pieces: Sequence[Tensor]) -> Tensor:
-        """One vector ``[k]`` per group → ``[tasks]``."""
-        vector = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
-        return vector if self._order is None else vector[self._order]
-
-    def _buffers(self) -> list[Tensor]:
-        """What an update moves besides parameters: running statistics, state of the balancer."""
-        return [buffer for module in self._moving for buffer in module.buffers(recurse=False)]
-
-
-def _modules_with_state(root: nn.Module) -> list[nn.Module]:
-    """Modules with buffers that are part of the state; constants are not."""
-    kept = root.state_dict(keep_vars=True)
-    return [
-        module
-        for name, module in root.named_modules()
-        if any(f"{name}.{key}" in kept for key, _ in module.named_buffers(recurse=False))
-        and not isinstance(module, LinearBalancer)
-    ]
-
 
 def _total(counts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     first, *others = counts
     return {name: sum((c[name] for c in others), first[name]) for name in first}
-
-
-def _watched(inputs: Inputs) -> Inputs:
-    """The inputs, floating ones as leaves that get a gradient."""
-    if isinstance(inputs, Tensor):
-        return inputs.detach().requires_grad_(inputs.is_floating_point())
-    return {
-        name: part.detach().requires_grad_(part.is_floating_point())
-        for name, part in inputs.items()
-    }
-
-
-def _floating(inputs: Inputs) -> list[Tensor]:
-    parts = [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
-    return [part for part in parts if part.is_floating_point()]
 
 
 def _norm(gradients: list[Tensor]) -> float:

@@ -8,11 +8,12 @@ from typing import Literal, final
 from torch import nn
 from torch.optim import Optimizer
 
-from polytask._checks import at_least, one_of, require
+from polytask._checks import at_least, one_of, positive, require
 from polytask._files import make_folder
 from polytask.balancing import EqualWeights, LossBalancer
 from polytask.data.batch import Batch, Batches
 from polytask.errors import InvalidArgument, Unsupported
+from polytask.gradients import Balance
 from polytask.optim import (
     Kind,
     OptimizerSpec,
@@ -27,7 +28,7 @@ from polytask.regularization.objective import BoundPenalties, InputGradient, Pen
 from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
-from .arguments import check_arguments, check_batches
+from .arguments import check_arguments, check_balancing, check_batches
 from .callbacks import Callback
 from .combinations import check_combination, check_penalties, check_without_validation
 from .defence import Defence
@@ -50,7 +51,13 @@ class Trainer:
         tasks: Fitted tasks (``spec.fit(values)``); heads, losses and curves follow their order.
         optimizer: An `OptimizerSpec` (built here, from the model), or your own optimizer: it must
             hold every trainable parameter of model and balancer exactly once.
-        balance: How the task losses become one objective.
+        balance: How the tasks share the update: a method that weighs losses (`polytask.balancing`)
+            or one that combines the gradients of the tasks (`polytask.aggregation`).
+        at: Where such a method sees the gradients of the tasks: at the shared ``"parameters"``, or
+            at the shared ``"representation"``, which costs little more than a plain update.
+        heads: Weight of what only one task reaches, under such a method: ``"one"``, or
+            ``"weighted"`` as in the update (refused where weights may be negative).
+        max_gradient_memory: Bytes for task gradients; see `MultiTaskBackward`.
         stopping: When to stop and which epoch to keep; needs validation rows in `fit`.
         seed: Start of the trainer's own random stream (dropout); the global one is given back.
         callbacks: Hooks that watch the run.
@@ -96,7 +103,10 @@ class Trainer:
         tasks: Sequence[Task],
         *,
         optimizer: Optimizer | OptimizerSpec | None = None,
-        balance: LossBalancer | None = None,
+        balance: Balance | None = None,
+        at: Literal["parameters", "representation"] = "parameters",
+        heads: Literal["one", "weighted"] = "one",
+        max_gradient_memory: int = 2**31,
         stopping: Stopping | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
@@ -122,7 +132,7 @@ class Trainer:
         at_least("clip_norm", clip_norm, 0)
         self.model = model
         self.tasks = tuple(tasks)
-        self.balance = balance or EqualWeights(len(tasks))
+        self.balance: Balance = EqualWeights(len(tasks)) if balance is None else balance
         self._optimizer = optimizer or OptimizerSpec()
         self._seed = seed
         self._used = False
@@ -134,9 +144,15 @@ class Trainer:
         """The penalties on the weights, bound to the model, after a fit that has any."""
         self.task_weights: dict[str, State] = {}
         """Task → the weights of its own best epoch, after a fit with ``keep="per-task"``."""
+        one_of("at", at, ("parameters", "representation"))
+        one_of("heads", heads, ("one", "weighted"))
+        positive("max_gradient_memory", max_gradient_memory)
         one_of("keep", keep, ("compromise", "per-task"))
         self._plan = Plan(
             balance=self.balance,
+            at=at,
+            heads=heads,
+            max_gradient_memory=max_gradient_memory,
             stopping=stopping or Regret(),
             schedule=schedule or constant(),
             plateau=plateau,
@@ -154,14 +170,15 @@ class Trainer:
         check_combination(self._plan)
         if isinstance(self._optimizer, Optimizer):
             check_binding(self._optimizer, nn.ModuleDict({"model": model, "balance": self.balance}))
-        require(
-            self.balance.num_tasks == len(tasks),
-            "balance",
-            f"be made for {len(tasks)} tasks",
-            self.balance.num_tasks,
-        )
 
-    def fit(self, train: Batches, valid: Batches | None = None, *, resume: bool = False) -> History:
+    def fit(
+        self,
+        train: Batches,
+        valid: Batches | None = None,
+        *,
+        balancing: Batches | None = None,
+        resume: bool = False,
+    ) -> History:
         """Trains until the stopping rule, the last epoch, or Ctrl-C; restores the best weights.
 
         Afterwards the model is in eval mode, ready to predict.
@@ -170,6 +187,8 @@ class Trainer:
             train: Training rows.
             valid: Validation rows; without them nothing can stop the run early, the last weights
                 are kept, and curves have no validation side.
+            balancing: Training rows that were set aside for a method which weighs tasks by how
+                well they do (`held_out`): nothing is fitted to them and no epoch is chosen by them.
             resume: Go on from the checkpoint file, bit-identical to a run that was never stopped
                 (same machine, torch version and thread count).
 
@@ -185,6 +204,7 @@ class Trainer:
         check_batches("train", train)
         if valid is not None:
             check_batches("valid", valid)
+        check_balancing(self.balance, balancing)
         if self._used:
             raise Unsupported(
                 "A Trainer fits once, or its balancer and optimizer would continue the first run. "
@@ -202,10 +222,11 @@ class Trainer:
         cuda = example.rows.device.type == "cuda"
         with RandomScope(self._seed, cuda=cuda) as random, Interrupt() as interrupt:
             model, groups = self._bind(example)
-            warn_of_raw_targets(groups, self.balance, example)
+            if isinstance(self.balance, LossBalancer):
+                warn_of_raw_targets(groups, self.balance, example)
             infos = self._infos(model, groups, example)
             optimizer = self._build_optimizer(model, groups, example, infos)
-            loop = Loop(plan, model, groups, infos, optimizer, train, valid, random)
+            loop = Loop(plan, model, groups, infos, optimizer, train, valid, balancing, random)
             if resume:
                 loop.load()
             self.history = loop.history

@@ -1,0 +1,67 @@
+"""The gradients of a window where the gradients of the tasks are combined."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from polytask.aggregation import Aggregator
+from polytask.gradients import MultiTaskBackward, branch
+
+from .forward import Forward
+from .losses import Example
+from .loss_level import Seen
+
+
+@final
+class GradientLevel:
+    """Hands the losses of a window to `MultiTaskBackward`, one by one.
+
+    The heads read copies of the shared features (`branch`), so that one pass through all heads
+    gives the gradient of every task at the features, stacked heads included.
+
+    Args:
+        engine: Drives the method.
+        forward: Runs the model.
+        tasks: Names, in the user's order.
+    """
+
+    def __init__(self, engine: MultiTaskBackward, forward: Forward, tasks: Sequence[str]) -> None:
+        assert isinstance(engine.balance, Aggregator)
+        self.engine = engine
+        self.forward = forward
+        self.tasks = tuple(tasks)
+
+    def backward(self, examples: Sequence[Example], counts: Tensor, present: Tensor) -> Seen:
+        """Adds the gradients of the window to ``.grad``.
+
+        Args:
+            examples: The micro-batches.
+            counts: Labels of the window ``[tasks]``.
+            present: Tasks that have labels and learn ``[tasks]``.
+        """
+        divisors = torch.where(counts > 0, counts, 1.0)
+        here = present.tolist()
+        total = torch.zeros_like(divisors)
+        for example in examples:
+            passed = self.forward(example, branch)
+            total = total + passed.sums.detach()
+            if passed.penalties:  # added once, unweighted, before the graph is taken apart
+                penalty = torch.stack([*passed.penalties]).sum() / len(examples)
+                torch.autograd.backward(penalty, retain_graph=True)
+            losses = self._named((passed.sums / divisors).unbind(), here)
+            if len(examples) == 1:
+                report = self.engine(losses)
+            else:
+                self.engine.accumulate(losses)
+        if len(examples) > 1:
+            report = self.engine.finish()
+        return Seen(total, report.weights, report)
+
+    def _named(self, losses: Sequence[Tensor], here: Sequence[bool]) -> dict[str, Tensor | None]:
+        """Task → its loss; None for a task that has no vote."""
+        return {
+            name: loss if present else None
+            for name, loss, present in zip(self.tasks, losses, here, strict=True)
+        }
