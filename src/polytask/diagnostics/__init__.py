@@ -8,6 +8,7 @@ from .calibration import Calibration, ReliabilityBin, calibrate
 from .data_card import DataCard, TaskCard, describe_data
 from .evaluate import TaskEvaluation, evaluate, evaluate_task, gaps, hard
 from .gap import Gap, bootstrap_gaps, final_gaps
+from .geometry import GeometrySums, TaskGeometry
 from .judge import Judgement, judge, too_few
 from .permutation import PermutationTest, permutation_test
 from .predictions import Outputs, TaskOutputs, collect, constant_outputs
@@ -36,6 +37,7 @@ __all__ = [
     "DataCard",
     "Differences",
     "Gap",
+    "GeometrySums",
     "HeadSpectrum",
     "Intervals",
     "Judgement",
@@ -55,6 +57,7 @@ __all__ = [
     "Structure",
     "TaskCard",
     "TaskEvaluation",
+    "TaskGeometry",
     "TaskOutputs",
     "TaskRow",
     "Together",

@@ -1,7 +1,14 @@
 """What happened in a run, epoch by epoch; plain numbers, JSON in and out."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
+
+from polytask.diagnostics.geometry import TaskGeometry
+
+ALL_PAIRS = 12
+"""Tasks up to which the cosines of all pairs are kept of every epoch."""
+LAST_PAIRS = 10
+"""Of more tasks they are kept of the best epoch and of so many last ones."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,8 @@ class EpochRecord:
         refined: Validation losses after the best temperature of each classification task, where
             the epoch is chosen by them; else empty.
         penalties: Value of every penalty at the end of the epoch, apart from the losses.
+        geometry: How the gradients of the tasks lay to each other, where the balancing measures
+            them.
     """
 
     epoch: int
@@ -34,6 +43,14 @@ class EpochRecord:
     seconds: float = 0.0
     penalties: dict[str, float] = field(default_factory=dict)
     refined: list[float | None] = field(default_factory=list)
+    geometry: TaskGeometry | None = None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`; records of earlier versions lack what is new."""
+        geometry = document.get("geometry")
+        found = None if geometry is None else TaskGeometry.from_json(geometry)
+        return cls(**{**document, "geometry": found})
 
     @property
     def decisive(self) -> list[float | None]:
@@ -73,4 +90,18 @@ class History:
     def from_json(cls, document: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         rest = {key: value for key, value in document.items() if key != "epochs"}
-        return cls(epochs=[EpochRecord(**record) for record in document["epochs"]], **rest)
+        return cls(epochs=[EpochRecord.from_json(record) for record in document["epochs"]], **rest)
+
+    def forget_pairs(self) -> None:
+        """Drops the matrices over pairs of tasks where nobody will look for them.
+
+        A pair has two numbers per epoch, so that 139 tasks would write 10 million numbers in 256
+        epochs. Of more than `ALL_PAIRS` tasks only the best epoch and the last `LAST_PAIRS` keep
+        theirs; call it when an epoch has been entered and `best_epoch` is known.
+        """
+        if len(self.tasks) <= ALL_PAIRS:
+            return
+        for position, record in enumerate(self.epochs[:-LAST_PAIRS]):
+            found = record.geometry
+            if found is not None and found.cosines and record.epoch != self.best_epoch:
+                self.epochs[position] = replace(record, geometry=found.without_pairs())
