@@ -1,6 +1,6 @@
 """Task losses to one objective."""
 
-from .base import LossBalancer
+from .base import GUARANTEES, LossBalancer
 from .equal import EqualWeights
 from .fixed import FixedWeights
 from .linear import LinearBalancer
@@ -8,6 +8,7 @@ from .pooled import PooledLoss
 from .scheduled import ScheduledWeights
 
 __all__ = [
+    "GUARANTEES",
     "EqualWeights",
     "FixedWeights",
     "LinearBalancer",
