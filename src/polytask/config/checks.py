@@ -28,8 +28,8 @@ PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config")
 HELD_OUT = ("performance",)
 """Balancing methods that measure something on training rows set aside for them."""
 
-_COMBINES = "a method that combines task gradients, such as balance.name=\"upgrad\""
-_WEIGHS = "a method that weighs task gradients, such as balance.name=\"upgrad\""
+_COMBINES = 'a method that combines task gradients, such as balance.name="upgrad"'
+_WEIGHS = 'a method that weighs task gradients, such as balance.name="upgrad"'
 _PREFERRING = f"one of balance.name={', '.join(PREFERRING)}"
 _HELD_OUT = f"one of balance.name={', '.join(HELD_OUT)}"
 
@@ -253,8 +253,8 @@ def _check_target(target: TargetConfig) -> None:
 def _check_balance(run: RunConfig) -> None:
     if run.balance.clip > 0 and run.balance.equalize != "none":
         raise InvalidArgument(
-            "`balance.clip` has no effect beside `balance.equalize`, which gives all task gradients "
-            "one length anyway; keep one of them."
+            "`balance.clip` has no effect beside `balance.equalize`, which gives all task "
+            "gradients one length anyway; keep one of them."
         )
     weighted = [target.name for target in run.targets if target.weight != 1.0]
     if weighted and run.balance.name not in ("fixed", "scheduled"):

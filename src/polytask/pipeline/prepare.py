@@ -141,6 +141,7 @@ def prepare(
         seed=run.seed,
         method=split.method,
     )
+
     def encoded(own: "DataFrame") -> Batch:
         own_weights = read_weights(own[run.data.weight]) if run.data.weight else None
         return Batch(

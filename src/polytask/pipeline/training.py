@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from polytask.config.balance import build_balance
 from polytask.config.build import (
     build_backbone,
     build_defence,
@@ -19,7 +20,6 @@ from polytask.config.build import (
     build_schedule,
     build_stopping,
 )
-from polytask.config.balance import build_balance
 from polytask.config.run import RunConfig
 from polytask.data import Batch, LongForm, ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported

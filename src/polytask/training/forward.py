@@ -73,9 +73,7 @@ class Forward:
         """
         inputs = example.batch.inputs
         inputs = _watched(inputs) if watched else inputs
-        output: ModelOutput = (
-            self.model(inputs) if part is None else self.model(inputs, part=part)
-        )
+        output: ModelOutput = self.model(inputs) if part is None else self.model(inputs, part=part)
         sums = training_sums(output.outputs, example, self.groups, self.teaching)
         return Passed(self.in_user_order(sums), [*output.shared.penalties.values()], inputs)
 

@@ -10,8 +10,8 @@ from polytask.aggregation import Aggregator
 from polytask.gradients import MultiTaskBackward, branch
 
 from .forward import Forward
-from .losses import Example
 from .loss_level import Seen
+from .losses import Example
 
 
 @final

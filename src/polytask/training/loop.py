@@ -12,8 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
+from polytask.aggregation import Aggregator
 from polytask.balancing import LossBalancer
 from polytask.data.batch import Batches, Window
+from polytask.diagnostics.geometry import TaskGeometry
 from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingDiverged
 from polytask.gradients import Balance, MultiTaskBackward
 from polytask.optim import ParameterInfo, Plateau, Schedule, apply_decay, apply_rate
@@ -69,11 +71,13 @@ class Plan:
 
     def method(self) -> str:
         """The method in words; a resumed run must have the same."""
-        names, inner = [], self.balance
+        names: list[str] = []
+        inner: object = self.balance
         while inner is not None:
             names.append(type(inner).__name__)
             inner = getattr(inner, "aggregator", None)
-        return f"{' of '.join(names)} at {self.at}, heads {self.heads}"
+        place = isinstance(self.balance, Aggregator) and f" at {self.at}, heads {self.heads}"
+        return " of ".join(names) + (place or "")
 
     def driven(self) -> LossBalancer | MultiTaskBackward:
         """The method, in an engine if it combines gradients."""
@@ -306,8 +310,13 @@ class Loop:
             seconds=round(seconds, 4),
             penalties={} if self.penalties is None else self.penalties.values(),
             refined=refined,
-            geometry=self.step.geometry.summary() if self.step.geometry.updates else None,
+            geometry=self._geometry(),
         )
+
+    def _geometry(self) -> TaskGeometry | None:
+        """How the task gradients lay to each other, where the method has them measured."""
+        found = self.step.geometry.summary()
+        return found if found.updates or found.flags else None
 
     def _keep(self, record: EpochRecord) -> None:
         """Enters the epoch into the history, and keeps its weights if they are the best so far."""
@@ -315,6 +324,7 @@ class Loop:
         history.epochs.append(record)
         best = rule.update(record.decisive, history.baseline or [None] * len(record.valid))
         history.best_epoch = rule.best_epoch
+        history.forget_pairs()
         history.best_epochs = [self._best_of(index) for index in range(len(self.order))]
         self.kept.epoch(self.model, self.epoch, best=best, best_epochs=history.best_epochs)
 

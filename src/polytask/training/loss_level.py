@@ -63,13 +63,13 @@ class LossLevel:
         if len(examples) > 1 and not self.balance.linear:
             losses = self.forward.look(examples, self.forward.replay()) / divisors
             known = self._weights(losses, present, counts)
-        total = torch.zeros_like(divisors)
+        total, weights = torch.zeros_like(divisors), torch.zeros_like(divisors)
         for example in examples:
             passed = self.forward(example, watched=self.penalize is not None)
             sums = passed.sums.detach()
-            weights = known
-            if weights is None:
-                weights = self._weights(sums / divisors, present, counts)
+            weights = (
+                known if known is not None else self._weights(sums / divisors, present, counts)
+            )
             objective = torch.dot(weights / divisors, passed.sums)
             if self.penalize is not None:
                 watched = _floating(passed.inputs)

@@ -4,12 +4,13 @@ counts of the window → input regularizers → forward → losses (sums, counts
 a teacher's → balance: the weights of the tasks → weighted sum, plus the penalties of the
 architecture and the penalties that act by gradient, added once and unweighted → backward →
 non-finite check (skips everything below) → global clip → gradient noise → optimizer step → proximal
-steps → frozen heads put back → weight average → the losses once more, for methods
+steps → frozen heads put back → weight average → a look at the losses after the update, for methods
 that compare them.
 
-Balancing is done at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
-`GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the backward runs twice, the second time at perturbed
-weights, with the same dropout masks; running statistics move once.
+Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
+`GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the
+backward runs twice, the second time at perturbed weights, with the same dropout masks; running
+statistics and the state of the balancing method move once.
 """
 
 import math
@@ -93,7 +94,9 @@ class Step:
         self.totals = torch.zeros(3, len(tasks), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""
         self._sums, self._counts, self._weights = self.totals.unbind()
-        self.geometry = GeometrySums(len(tasks))
+        self.geometry = GeometrySums(
+            len(tasks), norms_only=getattr(self.balance, "needs", "") == "norms", device=device
+        )
         """How the gradients of the tasks lay to each other in the updates of the epoch."""
         self.skipped = 0
         self.updates = 0
@@ -152,8 +155,9 @@ class Step:
         self._sums.add_(seen.sums)
         self._counts.add_(counts)
         self._weights.add_(seen.weights)
-        if seen.report is not None:
-            self.geometry.add(seen.report)
+        report = seen.report
+        if report is not None and report.gramian is not None:
+            self.geometry.add(report.gramian, seen.weights, report.present, report.flags)
         if observes:
             self._observe(examples, counts, replay)
         return True
@@ -199,9 +203,7 @@ class Step:
             self.moving.restore(moved)
         return True
 
-    def _observe(
-        self, examples: Sequence[Example], counts: Tensor, replay: Replay | None
-    ) -> None:
+    def _observe(self, examples: Sequence[Example], counts: Tensor, replay: Replay | None) -> None:
         """Shows a method the losses of the same rows after the update."""
         assert isinstance(self.balance, LossBalancer)
         assert replay is not None
