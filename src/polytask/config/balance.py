@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polytask.aggregation import GramianAggregator
     from polytask.gradients import Balance
 
-_OURS = ("num_tasks", "preference", "kinds", "weights", "schedules")
+_OURS = ("num_tasks", "preference", "forms", "weights", "schedules")
 """Arguments that are filled in from other options."""
 
 
@@ -58,7 +58,7 @@ def build_balance(
     _check_options(config, list(parameters))
     given: dict[str, Any] = {
         "num_tasks": len(tasks),
-        "kinds": [(kinds or {}).get(task, "regression") for task in tasks],
+        "forms": [_form((kinds or {}).get(task, "regression")) for task in tasks],
         "weights": [config.weights.get(task, own[task]) for task in tasks],
         "schedules": [_weight_schedule(config, task, own[task]) for task in tasks],
         "preference": [config.preference.get(task, 1.0) for task in tasks]
@@ -69,6 +69,11 @@ def build_balance(
     arguments = {name: value for name, value in given.items() if name in parameters}
     built: Balance = method(**(arguments | config.options))
     return _wrapped(built, config) if entry.weighs else built  # type: ignore[arg-type]
+
+
+def _form(kind: str) -> str:
+    """The likelihood of a kind of target: squared errors, or that of labels and counts."""
+    return "regression" if kind == "regression" else "classification"
 
 
 def _wrapped(method: "GramianAggregator", config: BalanceConfig) -> "GramianAggregator":

@@ -22,7 +22,7 @@ class Condition(NamedTuple):
     """The option that gives it a meaning, as it is typed."""
 
 
-PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config")
+PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config", "plain-smooth-tchebycheff")
 """Balancing methods that take a preference."""
 
 HELD_OUT = ("performance",)

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
-from inspect import isabstract
+from inspect import isabstract, isclass, signature
 from typing import Literal, get_args, get_origin
 
 import pytest
 
-from polytask import balancing, tasks
+from polytask import aggregation, balancing, tasks
 from polytask.balancing import LossBalancer
-from polytask.config import FAMILIES, METHODS, find, methods, resolve
+from polytask.config import FAMILIES, METHODS, build_balance, find, methods, resolve
+from polytask.config.checks import HELD_OUT, PREFERRING
 from polytask.config.run import (
     AveragingConfig,
+    BalanceConfig,
     InputsConfig,
     ModelConfig,
     OptimizerConfig,
@@ -56,9 +58,34 @@ def test_every_kind_of_target_is_listed():
 
 
 def test_every_balancer_is_listed():
-    built = {getattr(balancing, name) for name in balancing.__all__}
-    concrete = {cls for cls in built if issubclass(cls, LossBalancer) and not isabstract(cls)}
-    assert {resolve("balancing", method.name) for method in methods("balancing")} == concrete
+    concrete = set()
+    for room, base in ((balancing, LossBalancer), (aggregation, aggregation.Aggregator)):
+        public = [getattr(room, name) for name in room.__all__]
+        classes = {cls for cls in public if isclass(cls) and issubclass(cls, base)}
+        concrete |= {cls for cls in classes if not isabstract(cls)}
+    wrappers = {cls for cls in concrete if "aggregator" in signature(cls).parameters}
+    listed = {resolve("balancing", method.name) for method in methods("balancing")}
+    assert listed == concrete - wrappers
+    assert len(wrappers) == 4
+
+
+@pytest.mark.parametrize("method", methods("balancing"), ids=lambda method: method.name)
+def test_what_a_balancing_method_needs_is_what_it_declares(method):
+    built = build_balance(
+        BalanceConfig(
+            name=method.name, schedule={"a": [(0, 1.0)]} if method.name == "scheduled" else {}
+        ),
+        ["a", "b"],
+    )
+    if method.needs == "losses":
+        assert isinstance(built, LossBalancer)
+        assert (method.name in HELD_OUT) == built.held_out
+    elif method.needs == "jacobian":
+        assert isinstance(built, aggregation.GradientAggregator)
+    else:
+        assert isinstance(built, aggregation.GramianAggregator)
+        assert built.needs == method.needs
+    assert (method.name in PREFERRING) == ("preference" in signature(type(built)).parameters)
 
 
 def test_unknown_names_get_the_nearest():

@@ -382,15 +382,23 @@ def test_tasks_are_needed_once_each(problem):
         Trainer(problem.model(), [problem.tasks[0]] * 2)
 
 
-def test_accumulation_needs_weights_that_do_not_depend_on_the_losses(problem):
+def test_weights_that_depend_on_the_losses_see_those_of_the_window(make_problem):
     class Squares(LossBalancer):
         num_tasks = 2
 
         def objective(self, losses, present, counts):
             return losses.square().sum()
 
-    with pytest.raises(Unsupported, match="`accumulate` above 1 cannot be"):
-        problem.trainer(problem.model(), balance=Squares(), accumulate=2)
+    problem = make_problem(rows=32, double=True)
+    results = []
+    for size, accumulate in ((32, 1), (8, 4)):
+        model = problem.model(double=True)
+        trainer = problem.trainer(model, balance=Squares(), accumulate=accumulate, epochs=2)
+        history = trainer.fit(problem.batches(batch_size=size, seed=3))
+        results.append((model.state_dict(), history.epochs[-1].weights))
+    for name, value in results[0][0].items():
+        torch.testing.assert_close(value, results[1][0][name], rtol=0, atol=1e-12)
+    assert results[0][1] == pytest.approx(results[1][1])
 
 
 def test_training_without_rows(problem):
