@@ -4,6 +4,11 @@ from typing import Annotated
 
 import typer
 
+_RATES = (
+    "K is the number of tasks. A method with weights near 1 makes updates K times as large as one "
+    "with weights near 1/K: choose the learning rate with the method."
+)
+
 
 def methods(
     family: Annotated[
@@ -11,7 +16,10 @@ def methods(
         typer.Argument(metavar="[FAMILY]", help="Only this family, such as balancing or task."),
     ] = None,
 ) -> None:
-    """List everything that can be chosen by name."""
+    """List everything that can be chosen by name.
+
+    For balancing also what each method measures, promises, and how its scale changes the rate.
+    """
     from rich.text import Text
 
     from polytask.config.catalogue import FAMILIES
@@ -26,11 +34,17 @@ def methods(
         made = table("name", "what it does", rest="what it does", wrap=True)
         console.print(Text.assemble((name, "bold"), (f"  {FAMILIES[name]}", "dim")))
         for method in found:
-            facts = [f"costs {method.cost}"] * (method.cost != "none") + [method.reference]
+            facts = [f"Costs {method.cost}"] * (method.cost != "none") + [method.reference]
             what = Text(method.one_line)
             shown = "; ".join(fact for fact in facts if fact)
             if shown:
                 what.append(f" {shown}.", style="dim")
+            if family == "balancing":
+                from polytask.config.facts import balancing_facts
+
+                what.append(f"\n{balancing_facts(method.name).words()}", style="dim")
             made.add_row(Text(method.name, no_wrap=True), what)
         console.print(made)
+        if family == "balancing":
+            console.print(Text(_RATES, style="dim"))
         console.print()

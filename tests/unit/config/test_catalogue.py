@@ -59,7 +59,8 @@ def test_every_kind_of_target_is_listed():
 
 def test_every_balancer_is_listed():
     concrete = set()
-    for room, base in ((balancing, LossBalancer), (aggregation, aggregation.Aggregator)):
+    bases = (LossBalancer, aggregation.GramianAggregator, aggregation.GradientAggregator)
+    for room, base in zip((balancing, aggregation, aggregation), bases, strict=True):
         public = [getattr(room, name) for name in room.__all__]
         classes = {cls for cls in public if isclass(cls) and issubclass(cls, base)}
         concrete |= {cls for cls in classes if not isabstract(cls)}
