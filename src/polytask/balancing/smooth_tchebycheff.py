@@ -56,7 +56,7 @@ class SmoothTchebycheff(LossBalancer):
 
     Reference:
         Lin et al., "Smooth Tchebycheff scalarization for multi-objective optimization", ICML 2024,
-        Eq. 12, and the authors' code, https://arxiv.org/abs/2402.19078
+        and the authors' code for multi-task learning, https://arxiv.org/abs/2402.19078
     """
 
     guarantees = frozenset({"non-negative-weights", "scale-invariant", "homogeneous"})
