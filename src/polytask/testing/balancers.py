@@ -224,6 +224,9 @@ class BalancerLaws:
             assert weights[1] == 0.0, "an absent task got a weight"
             if not here.draws:
                 assert_close(weights[present], expected, float(expected.max()), "it mattered")
+        losses = torch.where(present, losses_at(6, 4), torch.nan)
+        _, objective = weights_and_objective(here, losses, present)
+        assert torch.isfinite(objective), "an absent task made the objective NaN"
         assert all(torch.isfinite(w).all() for w in drive(here, range(6, 10))), "its return"
 
     def test_absence_moves_nothing(self, make: Make) -> None:
