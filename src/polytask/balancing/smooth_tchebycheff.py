@@ -98,7 +98,7 @@ class SmoothTchebycheff(LossBalancer):
         heights = torch.where(known, logarithms - nadir, logarithms - logarithms.detach())
         scores = torch.where(kept, heights / self.mu, -torch.inf)
         scores = torch.where(kept.any(), scores, 0.0)  # nobody present: slope 0, not NaN
-        smooth = kept.sum() * self.mu * scores.logsumexp(0)
+        smooth = self.mu * scores.logsumexp(0) * kept.sum()
         return torch.where(known.any(), smooth, torch.where(kept, logarithms, 0.0).sum())
 
     def end_epoch(self) -> None:
