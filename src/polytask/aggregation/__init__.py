@@ -30,6 +30,7 @@ from .fairgrad import FairGrad
 from .graddrop import GradDrop
 from .gradnorm import GradNorm
 from .gradvac import GradVac
+from .imtl import IMTL
 from .imtl_g import IMTLG
 from .mean import Mean
 from .mgda import MGDA
@@ -46,6 +47,7 @@ __all__ = [
     "DBMTL",
     "GUARANTEES",
     "ILL_CONDITIONED",
+    "IMTL",
     "IMTLG",
     "MGDA",
     "NON_FINITE",

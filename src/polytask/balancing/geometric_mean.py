@@ -42,7 +42,7 @@ class GeometricMean(LossBalancer):
 
     Reference:
         Chennupati et al., "MultiNet++: multi-stream feature aggregation and geometric loss strategy
-        for multi-task learning", CVPR workshops 2019, Eq. 3, https://arxiv.org/abs/1904.08492
+        for multi-task learning", CVPR workshops 2019, https://arxiv.org/abs/1904.08492
     """
 
     guarantees = frozenset({"non-negative-weights", "line-invariant", "homogeneous"})

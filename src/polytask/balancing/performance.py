@@ -37,7 +37,7 @@ class PerformanceWeights(LinearBalancer):
             Default: 0.01.
 
     Shapes:
-        losses: ``[tasks]``; state: first losses, averaged r_k and weights, ``[tasks]``.
+        losses: ``[tasks]``; state: first losses and averaged r_k, ``[tasks]``.
         objective: scalar.
 
     Raises:
@@ -53,12 +53,12 @@ class PerformanceWeights(LinearBalancer):
         tensor([0.7500, 0.2500])
 
     Note:
-        (M_k / M_k(0))^α is the weight of loss-balanced task weighting, which measures it on the
-        training batches and restarts M_k(0) in every epoch; the ratios M_k / M_k(0), relative to
-        their mean, are the inverse training rates of GradNorm. Held-out rows, the bounds of r_k,
-        negative α and the normalisation are choices made here. Above 1 a task is worse than at its
-        start, and more weight would not help it. A task that was never measured with a positive
-        loss has the mean weight of the others.
+        (M_k / M_k(0))^α, rescaled to a common sum, is the weight of loss-balanced task weighting,
+        which measures it on every training batch and restarts M_k(0) in every epoch; relative to
+        their mean the ratios are the inverse training rates of GradNorm. Held-out rows, the bounds
+        of r_k and negative α are choices made here. Above 1 a task is worse than at its start, and
+        more weight would not help it. A task that was never measured with a positive loss has the
+        mean weight of the others.
 
     Reference:
         Liu, Liang, Gitter, "Loss-balanced task weighting to reduce negative transfer in multi-task
@@ -71,7 +71,6 @@ class PerformanceWeights(LinearBalancer):
 
     first: Tensor
     left: Tensor
-    values: Tensor
 
     def __init__(
         self, num_tasks: int, alpha: float = 0.5, momentum: float = 0.0, floor: float = 0.01
@@ -85,7 +84,6 @@ class PerformanceWeights(LinearBalancer):
         self.alpha, self.momentum, self.floor = alpha, momentum, floor
         self.register_buffer("first", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
         self.register_buffer("left", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
-        self.register_buffer("values", torch.ones(num_tasks, dtype=torch.float64))
 
     @torch.no_grad()
     def measured(
@@ -93,7 +91,7 @@ class PerformanceWeights(LinearBalancer):
         losses: Float[Tensor, " tasks"],
         present: Bool[Tensor, " tasks"] | None = None,
     ) -> None:
-        """Sets the weights of the epoch to come."""
+        """Moves r, and with it the weights of the epoch to come."""
         losses = losses.double()
         heard = torch.isfinite(losses) & (losses >= 0.0)
         if present is not None:
@@ -104,16 +102,14 @@ class PerformanceWeights(LinearBalancer):
         mixed = self.momentum * self.left + (1.0 - self.momentum) * ratios
         now = torch.where(self.left.isnan(), ratios, mixed)
         self.left.copy_(torch.where(heard, now, self.left))
-        powers = self.left**self.alpha
-        # nanmean of nothing is NaN, and then every weight is 1.
-        self.values.copy_(torch.nan_to_num(powers / powers.nanmean(), nan=1.0))
 
     def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
-        """Those of the last measurement; their mean is 1."""
-        return self.values
+        """r^α; the mean of the others for a task without."""
+        powers = self.left**self.alpha
+        mean = torch.nan_to_num(powers.nanmean(), nan=1.0)  # nothing was measured yet
+        return torch.where(powers.isnan(), mean, powers)
 
     def reset(self) -> None:
         """Forgets all measurements."""
         self.first.fill_(torch.nan)
         self.left.fill_(torch.nan)
-        self.values.fill_(1.0)

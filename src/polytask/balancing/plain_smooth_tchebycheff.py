@@ -47,7 +47,7 @@ class PlainSmoothTchebycheff(LossBalancer):
 
     Reference:
         Lin et al., "Smooth Tchebycheff scalarization for multi-objective optimization", ICML 2024,
-        Eq. 9, https://arxiv.org/abs/2402.19078
+        https://arxiv.org/abs/2402.19078
     """
 
     guarantees = frozenset({"non-negative-weights"})

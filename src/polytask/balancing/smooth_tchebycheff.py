@@ -56,7 +56,7 @@ class SmoothTchebycheff(LossBalancer):
 
     Reference:
         Lin et al., "Smooth Tchebycheff scalarization for multi-objective optimization", ICML 2024,
-        Eq. 12, and the authors' code, https://arxiv.org/abs/2402.19078
+        and the authors' code for multi-task learning, https://arxiv.org/abs/2402.19078
     """
 
     guarantees = frozenset({"non-negative-weights", "scale-invariant", "homogeneous"})
@@ -98,7 +98,7 @@ class SmoothTchebycheff(LossBalancer):
         heights = torch.where(known, logarithms - nadir, logarithms - logarithms.detach())
         scores = torch.where(kept, heights / self.mu, -torch.inf)
         scores = torch.where(kept.any(), scores, 0.0)  # nobody present: slope 0, not NaN
-        smooth = kept.sum() * self.mu * scores.logsumexp(0)
+        smooth = self.mu * scores.logsumexp(0) * kept.sum()
         return torch.where(known.any(), smooth, torch.where(kept, logarithms, 0.0).sum())
 
     def end_epoch(self) -> None:

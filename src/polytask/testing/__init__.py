@@ -4,5 +4,6 @@ Made for the methods of third parties; polytask's own are tested by nothing less
 """
 
 from .aggregators import AggregatorLaws
+from .balancers import BalancerLaws
 
-__all__ = ["AggregatorLaws"]
+__all__ = ["AggregatorLaws", "BalancerLaws"]

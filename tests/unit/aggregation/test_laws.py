@@ -4,6 +4,7 @@ import pytest
 
 from polytask.aggregation import (
     DBMTL,
+    IMTL,
     IMTLG,
     MGDA,
     AlignedMTL,
@@ -42,6 +43,8 @@ METHODS = {
     "pcgrad": PCGrad,
     "gradvac": GradVac,
     "imtl-g": IMTLG,
+    "imtl": IMTL,
+    "imtl-fast": lambda: IMTL(0.5),
     "nash-mtl": NashMTL,
     "nash-mtl-clipped": lambda: NashMTL(max_norm=1.0),
     "fairgrad": FairGrad,
