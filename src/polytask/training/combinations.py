@@ -10,7 +10,7 @@ from polytask.regularization.objective.conflicts import check_types
 from polytask.regularization.weights import SWA
 
 if TYPE_CHECKING:
-    from .loop import Plan
+    from .plan import Plan
 
 
 class Refusal(NamedTuple):

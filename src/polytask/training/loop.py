@@ -2,31 +2,26 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, final
+from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
-from polytask.aggregation import Aggregator
 from polytask.balancing import LossBalancer
 from polytask.data.batch import Batches, Window
 from polytask.diagnostics.geometry import TaskGeometry
 from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingDiverged
-from polytask.gradients import Balance, MultiTaskBackward
-from polytask.optim import ParameterInfo, Plateau, Schedule, apply_decay, apply_rate
+from polytask.optim import ParameterInfo, apply_decay, apply_rate
 from polytask.regularization.features import DropoutSchedule
 from polytask.regularization.objective import BoundPenalties
 from polytask.tasks.groups import TaskGroup
 
 from .averaged import measured_weights
-from .callbacks import Callback, EpochView, StepView
+from .callbacks import EpochView, StepView
 from .checkpoint import environment, load_checkpoint, save_checkpoint
-from .defence import Defence
 from .freezing import FrozenHeads
 from .history import EpochRecord, History
 from .interrupt import Interrupt
@@ -34,10 +29,10 @@ from .keeping import Kept
 from .loop_state import loop_state, restore_loop
 from .measure import finite, means, measure, measure_baseline, subset, user_order
 from .memory import out_of_memory
+from .plan import Plan
 from .refinement import refined_losses
 from .seeding import RandomScope
 from .step import Step
-from .stopping import Stopping
 from .teaching import Teaching
 
 CURVE_ROWS = 4096
@@ -45,50 +40,6 @@ CURVE_ROWS = 4096
 
 MAX_SKIPPED = 20
 """Non-finite updates in a row after which a run counts as diverged."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run follows; the arguments of `Trainer` that the loop reads."""
-
-    balance: Balance
-    stopping: Stopping
-    schedule: Schedule
-    plateau: Plateau | None
-    callbacks: Sequence[Callback]
-    accumulate: int
-    epochs: int
-    clip_norm: float
-    checkpoint: Path | None
-    checkpoint_seconds: float
-    defence: Defence = field(default_factory=Defence)
-    keep_per_task: bool = False
-    refine: bool = False
-    identity: Mapping[str, str] = field(default_factory=dict)
-    at: Literal["parameters", "representation"] = "parameters"
-    heads: Literal["one", "weighted"] = "one"
-    max_gradient_memory: int = 2**31
-
-    def method(self) -> str:
-        """The method in words; a resumed run must have the same."""
-        names: list[str] = []
-        inner: object = self.balance
-        while inner is not None:
-            names.append(type(inner).__name__)
-            inner = getattr(inner, "aggregator", None)
-        place = isinstance(self.balance, Aggregator) and f" at {self.at}, heads {self.heads}"
-        return " of ".join(names) + (place or "")
-
-    def driven(self) -> LossBalancer | MultiTaskBackward:
-        """The method, in an engine if it combines gradients."""
-        if isinstance(self.balance, LossBalancer):
-            return self.balance
-        return MultiTaskBackward(
-            self.balance,
-            at=self.at,
-            heads=self.heads,
-            max_gradient_memory=self.max_gradient_memory,
-        )
 
 
 @final

@@ -35,7 +35,8 @@ from .defence import Defence
 from .history import History
 from .interrupt import Interrupt
 from .keeping import State
-from .loop import Loop, Plan
+from .loop import Loop
+from .plan import Plan
 from .raw_targets import warn_of_raw_targets
 from .seeding import RandomScope
 from .stopping import NoStopping, Regret, Stopping

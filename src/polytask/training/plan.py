@@ -1,0 +1,59 @@
+"""What a run follows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from polytask.aggregation import Aggregator
+from polytask.balancing import LossBalancer
+from polytask.gradients import Balance, MultiTaskBackward
+from polytask.optim import Plateau, Schedule
+
+from .callbacks import Callback
+from .defence import Defence
+from .stopping import Stopping
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run follows; the arguments of `Trainer` that the loop reads."""
+
+    balance: Balance
+    stopping: Stopping
+    schedule: Schedule
+    plateau: Plateau | None
+    callbacks: Sequence[Callback]
+    accumulate: int
+    epochs: int
+    clip_norm: float
+    checkpoint: Path | None
+    checkpoint_seconds: float
+    defence: Defence = field(default_factory=Defence)
+    keep_per_task: bool = False
+    refine: bool = False
+    identity: Mapping[str, str] = field(default_factory=dict)
+    at: Literal["parameters", "representation"] = "parameters"
+    heads: Literal["one", "weighted"] = "one"
+    max_gradient_memory: int = 2**31
+
+    def method(self) -> str:
+        """The method in words; a resumed run must have the same."""
+        names: list[str] = []
+        inner: object = self.balance
+        while inner is not None:
+            names.append(type(inner).__name__)
+            inner = getattr(inner, "aggregator", None)
+        place = isinstance(self.balance, Aggregator) and f" at {self.at}, heads {self.heads}"
+        return " of ".join(names) + (place or "")
+
+    def driven(self) -> LossBalancer | MultiTaskBackward:
+        """The method, in an engine if it combines gradients."""
+        if isinstance(self.balance, LossBalancer):
+            return self.balance
+        return MultiTaskBackward(
+            self.balance,
+            at=self.at,
+            heads=self.heads,
+            max_gradient_memory=self.max_gradient_memory,
+        )
