@@ -31,7 +31,7 @@ def weights_and_objective(
     counts = torch.where(everyone if present is None else present, 8.0, 0.0).to(losses.dtype)
     objective: Tensor = balancer(leaf, present, counts)
     if objective.requires_grad:
-        objective.backward()
+        torch.autograd.backward(objective)
     gradient = torch.zeros_like(losses) if leaf.grad is None else leaf.grad
     return gradient, objective.detach()
 
