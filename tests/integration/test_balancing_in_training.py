@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from polytask import Binary, MultiTaskBackward, MultiTaskModel, Regression, Trainer
+from polytask.aggregation import IMTL
 from polytask.backbones import MLP
 from polytask.balancing import (
     DWA,
@@ -129,3 +130,24 @@ def test_the_engine_and_a_loop_by_hand_agree(name):
             torch.testing.assert_close(found, slope, rtol=1e-9, atol=1e-12)
         for one in (engine, by_hand):
             one.observe(torch.tensor([0.5, 0.7], dtype=torch.float64), present)
+
+
+def test_imtl_behind_the_engine():
+    """Its scales move with the losses; heads get weight 1."""
+    trunk, *heads = (torch.linspace(0.2 * k, 1.0, 3).double().requires_grad_() for k in range(3))
+    method = IMTL(learning_rate=0.2)
+    step = MultiTaskBackward(method)
+    for number in range(3):
+        losses = [(trunk @ head).square() * size for head, size in zip(heads, (1, 9), strict=True)]
+        slopes = [torch.autograd.grad(loss, trunk, retain_graph=True)[0] for loss in losses]
+        ends = [torch.autograd.grad(losses[k], heads[k], retain_graph=True)[0] for k in range(2)]
+        for leaf in (trunk, *heads):
+            leaf.grad = None
+        report = step(losses)
+        torch.testing.assert_close(trunk.grad, report.weights @ torch.stack(slopes))
+        for head, end in zip(heads, ends, strict=True):
+            torch.testing.assert_close(head.grad, end)
+        if number == 0:
+            norms = torch.stack([slope.norm() for slope in slopes])
+            torch.testing.assert_close(report.weights, norms.flip(0) / norms.sum())
+    assert method.log_scales[1] < -0.1  # that loss is above 1
