@@ -8,7 +8,9 @@ from .report import (
     HEADS_WEIGHTED,
     NO_WEIGHTS,
     ONE_BACKWARD,
+    ONE_BY_ONE,
     OVER_BUDGET,
+    TOGETHER,
     BackwardReport,
 )
 
@@ -17,7 +19,9 @@ __all__ = [
     "HEADS_WEIGHTED",
     "NO_WEIGHTS",
     "ONE_BACKWARD",
+    "ONE_BY_ONE",
     "OVER_BUDGET",
+    "TOGETHER",
     "BackwardReport",
     "Balance",
     "MultiTaskBackward",

@@ -1,7 +1,7 @@
 """The task gradients of the shared parameters: measured one task at a time."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -12,19 +12,40 @@ from polytask.aggregation import GradientAggregator, GramianAggregator
 from polytask.errors import PolytaskWarning, Unsupported
 
 from .call import Call, Settings, backward_weighted, ready_weights, weigh
-from .heads import Part, pass_heads, write_heads
+from .heads import Part, write_heads
 from .leaves import add_gradients, has_hooks, hooks_at_rest
-from .report import ASSEMBLED, NO_WEIGHTS, ONE_BACKWARD, OVER_BUDGET, BackwardReport
+from .one_by_one import fill_rows, squared_norms
+from .part_by_part import cut, gramian_by_parts
+from .report import (
+    ASSEMBLED,
+    NO_WEIGHTS,
+    ONE_BACKWARD,
+    ONE_BY_ONE,
+    OVER_BUDGET,
+    TOGETHER,
+    BackwardReport,
+)
 from .rows import Rows, row_bytes, row_format
 from .shared import Graph, SharedParameters
+from .sources import Sources, from_branches, from_losses, from_where_tasks_part
+from .together import Plan, Together, plan_of
 
 
-@dataclass
-class Sources:
-    """From where the gradient of each task starts towards the shared parameters."""
+@dataclass(frozen=True)
+class Taken:
+    """What the ways of taking task gradients have in common.
 
-    outputs: dict[int, list[Tensor]]
-    seeds: dict[int, list[Tensor]]
+    Args:
+        gramian: Of gradients under the scale, in float64.
+        flags: Which way it was.
+        mix: Weights → (parameter, Σ_k w_k gradient of task k); None: gradients were not kept.
+        parts: Gradients of heads that were met on the way.
+    """
+
+    gramian: Tensor
+    flags: frozenset[str]
+    mix: Callable[[Tensor], list[tuple[Tensor, Tensor]]] | None = None
+    parts: Sequence[Part] = ()
 
 
 @final
@@ -50,94 +71,120 @@ class AtParameters:
             if ready is not None:
                 self._weighted(call, ready, graph)
                 return call.report(ready, None, balance.flags | {ONE_BACKWARD}, self.settings)
-        leaves = [*graph.trunk, *graph.rest]
-        kind, _ = row_format(graph.columns)
-        needed = len(call.losses.names) * row_bytes(graph.columns)
-        fits = needed <= self.settings.max_gradient_memory
+        with hooks_at_rest([*graph.trunk, *graph.rest]):
+            taken = self._take(balance, call, graph)
         if isinstance(balance, GradientAggregator):
-            if not fits:
-                raise Unsupported(
-                    self._too_large(needed, f"{type(balance).__name__} needs at once")
-                )
-            with hooks_at_rest(leaves):
-                parts = self._measure(call, graph, keep=call.keep, heads_too=True)
-            return self._combined(balance, call, graph, parts)
-        update = self.settings.update
-        if update == "auto":
-            update = "backward" if any(has_hooks(leaf) for leaf in leaves) else "assembled"
-        if not fits:
-            return self._over_budget(balance, call, graph, needed)
-        assembled = update == "assembled"
-        with hooks_at_rest(leaves):
-            parts = self._measure(call, graph, keep=call.keep or not assembled, heads_too=assembled)
-        if balance.needs == "norms":
-            lengths = torch.linalg.vector_norm(self.rows.matrix, dim=1, dtype=torch.float64)
-            gramian = call.unscaled(torch.diag(lengths.square()))
-        else:
-            gramian = call.unscaled(self.rows.gramian())
-        weights = weigh(balance, gramian, call, kind)
-        if not assembled:
+            return self._combined(balance, call, graph, taken)
+        gramian = call.unscaled(taken.gramian)
+        weights = weigh(balance, gramian, call, row_format(graph.columns)[0])
+        flags = balance.flags | taken.flags
+        if taken.mix is None:
             self._weighted(call, weights, graph)
-            return call.report(weights, gramian, balance.flags | {ONE_BACKWARD}, self.settings)
-        self._write(graph, self.rows.mixed(weights), owned=True)
-        write_heads(call, parts, weights, self.settings, graph.rest, branched=bool(graph.branches))
+            return call.report(weights, gramian, flags | {ONE_BACKWARD}, self.settings)
+        self._write(graph, taken.mix(weights), owned=True)
+        self._write_heads(call, taken.parts, weights, graph)
         call.add_penalty()
-        return call.report(weights, gramian, balance.flags | {ASSEMBLED}, self.settings)
+        return call.report(weights, gramian, flags | {ASSEMBLED}, self.settings)
 
-    def _measure(self, call: Call, graph: Graph, *, keep: bool, heads_too: bool) -> list[Part]:
-        """Fills the rows; returns (leaf, gradient, task) of the heads if they are wanted."""
+    def _take(
+        self, balance: GramianAggregator | GradientAggregator, call: Call, graph: Graph
+    ) -> Taken:
+        """Takes the task gradients in the way that suits the method, the trunk and the budget."""
+        num_tasks, budget = len(call.losses.names), self.settings.max_gradient_memory
+        needed = num_tasks * row_bytes(graph.columns)
+        if isinstance(balance, GradientAggregator):
+            self._require(needed, f"{type(balance).__name__} needs at once")
+            return self._rows(call, graph, assembled=True)
+        assembled = self._assembled([*graph.trunk, *graph.rest])
+        if balance.needs == "norms" and self.settings.update != "assembled":
+            sources, _ = self._sources(call, graph, keep=True, heads_too=False, split=False)
+            squares = squared_norms(num_tasks, graph, sources, graph.columns[0])
+            return Taken(torch.diag(squares), frozenset({ONE_BY_ONE}))
+        plan = plan_of(graph, len(call.losses.tasks))
+        if plan is not None and plan.bytes <= budget:
+            return self._together(call, graph, plan, assembled=assembled)
+        if needed <= budget:
+            return self._rows(call, graph, assembled=assembled)
+        if self.settings.update == "assembled":
+            self._require(needed, "update='assembled' keeps")
+        return self._by_parts(call, graph, needed)
+
+    def _assembled(self, leaves: Sequence[Tensor]) -> bool:
+        update = self.settings.update
+        return update == "assembled" or (
+            update == "auto" and not any(has_hooks(leaf) for leaf in leaves)
+        )
+
+    def _rows(self, call: Call, graph: Graph, *, assembled: bool) -> Taken:
         self.rows.open(len(call.losses.names), graph.columns)
-        parts: list[Part] = []
-        sources = self._sources(call, graph, keep, heads_too, parts)
+        keep = call.keep or not assembled
+        sources, parts = self._sources(call, graph, keep=keep, heads_too=assembled, split=False)
+        more = fill_rows(self.rows, call, graph, sources, keep=keep, heads_too=assembled)
+
+        def mix(weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+            return list(zip(graph.columns, self.rows.mixed(weights), strict=True))
+
+        return Taken(
+            self.rows.gramian(call.losses.tasks),
+            frozenset({ONE_BY_ONE}),
+            mix if assembled else None,
+            [*parts, *more],
+        )
+
+    def _together(self, call: Call, graph: Graph, plan: Plan, *, assembled: bool) -> Taken:
+        keep = call.keep or not assembled
+        sources, parts = self._sources(call, graph, keep=keep, heads_too=assembled)
         tasks = call.losses.tasks
-        for k in range(len(call.losses.names)):
-            outputs = sources.outputs.get(k)
-            if not outputs:
-                self.rows.clear(k)
-                continue
-            own = [leaf for leaf, mask in graph.heads if mask >> k & 1]
-            own = own if heads_too and not graph.branches else []
-            gradients = torch.autograd.grad(
-                outputs,
-                [*graph.columns, *own],
-                sources.seeds[k],
-                retain_graph=keep or k != tasks[-1],
-                allow_unused=True,
+        taken = Together(plan, sources, tasks, len(call.losses.names), keep=keep)
+        mix = taken.mixed if assembled else None
+        return Taken(taken.gramian(), frozenset({TOGETHER}), mix, parts)
+
+    def _by_parts(self, call: Call, graph: Graph, needed: int) -> Taken:
+        num_tasks, budget = len(call.losses.names), self.settings.max_gradient_memory
+        largest = max(num_tasks * row_bytes([column]) for column in graph.columns)
+        self._require(largest, "one parameter alone takes")
+        sources, _ = self._sources(call, graph, keep=True, heads_too=False)
+        stretches = cut(graph, sources, num_tasks, budget)
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The gradients of {num_tasks} tasks need {needed} bytes, more than "
+                f"max_gradient_memory: the trunk is walked back in {len(stretches)} parts, and "
+                f"every update takes one more backward pass.",
+                PolytaskWarning,
+                stacklevel=6,
             )
-            self.rows.fill(k, gradients[: len(graph.columns)])
-            for leaf, gradient in zip(own, gradients[len(graph.columns) :], strict=True):
-                if gradient is not None:
-                    parts.append((leaf, gradient, k))
-        return parts
+        gramian = gramian_by_parts(self.rows, call, sources, stretches)
+        return Taken(gramian, frozenset({OVER_BUDGET}))
 
     def _sources(
-        self,
-        call: Call,
-        graph: Graph,
-        keep: bool,
-        heads_too: bool,
-        parts: list[Part],
-    ) -> Sources:
-        """The losses themselves, or, with branches, the copies after one pass through all heads."""
-        if not graph.branches:
-            triples = zip(call.losses.tasks, call.losses.tensors, call.seeds(), strict=True)
-            sources = Sources({}, {})
-            for k, loss, seed in triples:
-                sources.outputs[k], sources.seeds[k] = [loss], [seed]
-            return sources
-        weighted = self.settings.heads == "weighted"
-        copies, heads = pass_heads(
-            call,
-            graph.found,
-            graph.rest if heads_too and not weighted else [],
-            keep=keep or weighted,
-        )
-        parts += [(leaf, gradient, None) for leaf, gradient in heads]
-        sources = Sources({}, {})
-        for (number, k), gradient in copies.items():
-            sources.outputs.setdefault(k, []).append(graph.branches[number].representation)
-            sources.seeds.setdefault(k, []).append(gradient)
-        return sources
+        self, call: Call, graph: Graph, *, keep: bool, heads_too: bool, split: bool = True
+    ) -> tuple[Sources, list[Part]]:
+        """Where the tasks start, and gradients of heads that were met on the way.
+
+        Args:
+            call: The update.
+            graph: Its graph.
+            keep: Whether the graph of the heads is needed again.
+            heads_too: Whether their gradients are wanted.
+            split: Without a branch, find where the tasks part. Not worth it where every task is
+                walked back on its own anyway.
+        """
+        if graph.branches:
+            # One pass through all heads cannot tell whose gradient it was: weights need another.
+            weighted = self.settings.heads == "weighted"
+            wanted = graph.rest if heads_too and not weighted else []
+            return from_branches(call, graph, wanted, keep=keep or weighted)
+        if split and graph.parting is not None:
+            heads = graph.heads if heads_too else []
+            return from_where_tasks_part(call, graph.parting, heads, keep=keep)
+        return from_losses(call), []
+
+    def _write_heads(
+        self, call: Call, parts: Sequence[Part], weights: Tensor, graph: Graph
+    ) -> None:
+        branched = bool(graph.branches)
+        write_heads(call, parts, weights, self.settings, graph.rest, branched=branched)
 
     def _weighted(self, call: Call, weights: Tensor, graph: Graph) -> None:
         backward_weighted(
@@ -149,10 +196,9 @@ class AtParameters:
             branches=graph.branches,
         )
 
-    def _write(self, graph: Graph, gradients: Sequence[Tensor], *, owned: bool) -> None:
+    def _write(self, graph: Graph, pairs: Iterable[tuple[Tensor, Tensor]], *, owned: bool) -> None:
         """Adds the shared gradient where this update reaches; elsewhere ``.grad`` stays."""
         reached = {id(leaf) for leaf in graph.trunk}
-        pairs = zip(graph.columns, gradients, strict=True)
         kept = [(leaf, gradient) for leaf, gradient in pairs if id(leaf) in reached]
         add_gradients([leaf for leaf, _ in kept], [g for _, g in kept], owned=owned)
 
@@ -161,7 +207,7 @@ class AtParameters:
         balance: GradientAggregator,
         call: Call,
         graph: Graph,
-        parts: Sequence[Part],
+        taken: Taken,
     ) -> BackwardReport:
         """The update of a method that combines coordinates."""
         jacobian = self.rows.matrix
@@ -170,87 +216,23 @@ class AtParameters:
         present = None if call.everyone else call.present.to(jacobian.device)
         direction: Tensor = balance(jacobian, call.values.to(jacobian.device), present)
         direction = direction * call.scale if call.scaled else direction
-        flags = balance.flags | {ASSEMBLED}
+        flags = balance.flags | taken.flags | {ASSEMBLED}
         weights = balance.weights
         if weights is None:
             weights = torch.full_like(call.values, torch.nan)
             flags |= {NO_WEIGHTS}
         # A method may hand out one of its own tensors, so its memory must not become `.grad`.
-        self._write(graph, self.rows.shaped(direction), owned=False)
-        write_heads(call, parts, weights, self.settings, graph.rest, branched=bool(graph.branches))
+        shaped = zip(graph.columns, self.rows.shaped(direction), strict=True)
+        self._write(graph, shaped, owned=False)
+        self._write_heads(call, taken.parts, weights, graph)
         call.add_penalty()
         return call.report(weights, None, flags, self.settings)
 
-    def _over_budget(
-        self, balance: GramianAggregator, call: Call, graph: Graph, needed: int
-    ) -> BackwardReport:
-        """Norms without storing gradients, or the Gramian as a sum over groups of parameters."""
-        if self.settings.update == "assembled":
-            raise Unsupported(self._too_large(needed, "update='assembled' keeps"))
-        flags = {ONE_BACKWARD}
-        kind, device = row_format(graph.columns)
-        num_tasks = len(call.losses.names)
-        leaves = [*graph.trunk, *graph.rest]
-        if balance.needs == "norms":
-            groups = [list(graph.columns)]
-        else:
-            groups = self._groups(graph.columns, num_tasks)
-            flags.add(OVER_BUDGET)
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"The gradients of {num_tasks} tasks need {needed} bytes, more than "
-                    f"max_gradient_memory; every update walks back {len(groups)} times per task.",
-                    PolytaskWarning,
-                    stacklevel=5,
-                )
-        gramian = torch.zeros(num_tasks, num_tasks, dtype=torch.float64, device=device)
-        with hooks_at_rest(leaves):
-            sources = self._sources(call, graph, keep=True, heads_too=False, parts=[])
-            for columns in groups:
-                if balance.needs != "norms":
-                    self.rows.open(num_tasks, columns)
-                for k in range(num_tasks):
-                    gradients: Sequence[Tensor | None] = [None] * len(columns)
-                    if sources.outputs.get(k):
-                        gradients = torch.autograd.grad(
-                            sources.outputs[k],
-                            columns,
-                            sources.seeds[k],
-                            retain_graph=True,
-                            allow_unused=True,
-                        )
-                    if balance.needs != "norms":
-                        self.rows.fill(k, gradients)
-                        continue
-                    for gradient in gradients:
-                        if gradient is not None:
-                            length = torch.linalg.vector_norm(gradient, dtype=torch.float64)
-                            gramian[k, k] += length.square()
-                if balance.needs != "norms":
-                    gramian += self.rows.gramian()
-        gramian = call.unscaled(gramian)
-        weights = weigh(balance, gramian, call, kind)
-        self._weighted(call, weights, graph)
-        return call.report(weights, gramian, balance.flags | flags, self.settings)
-
-    def _groups(self, columns: Sequence[Tensor], num_tasks: int) -> list[list[Tensor]]:
-        """Consecutive parameters of which the gradients of all tasks fit into the budget."""
-        groups: list[list[Tensor]] = [[]]
-        for column in columns:
-            alone = num_tasks * row_bytes([column])
-            if alone > self.settings.max_gradient_memory:
-                raise Unsupported(self._too_large(alone, "one parameter alone takes"))
-            grown = [*groups[-1], column]
-            if num_tasks * row_bytes(grown) > self.settings.max_gradient_memory:
-                groups.append([column])
-            else:
-                groups[-1] = grown
-        return groups
-
-    def _too_large(self, needed: int, why: str) -> str:
-        return (
-            f"`max_gradient_memory` must be at least the {needed} bytes of task gradients that "
-            f"{why}; got {self.settings.max_gradient_memory}. Raise it, name fewer shared= "
-            f"parameters, or use at='representation'."
-        )
+    def _require(self, needed: int, why: str) -> None:
+        """Refuses what the budget cannot hold."""
+        if needed > self.settings.max_gradient_memory:
+            raise Unsupported(
+                f"`max_gradient_memory` must be at least the {needed} bytes of task gradients that "
+                f"{why}; got {self.settings.max_gradient_memory}. Raise it, name fewer shared= "
+                f"parameters, or use at='representation'."
+            )

@@ -60,7 +60,7 @@ class AtRepresentation:
         gramian = None
         flags = frozenset({ONE_BACKWARD})
         if isinstance(balance, GramianAggregator):
-            gramian = call.unscaled(self.rows.gramian())
+            gramian = call.unscaled(self.rows.gramian(call.losses.tasks))
             weights = weigh(balance, gramian, call, row_format(places)[0])
             mixed = self.rows.mixed(weights)
         else:

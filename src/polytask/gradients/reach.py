@@ -1,6 +1,6 @@
 """Which tasks reach which parameters, read from the graph."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -30,12 +30,16 @@ class Reach:
         masks: Per leaf, bit k is set if root k depends on it.
         branches: Nodes of branches that were met, with what they know; nothing behind them counts.
         met: Edges among `stops` that were met; nothing behind them counts.
+        order: All nodes, every one before those that it hands gradients to.
+        reached_by: Node → the same kind of mask.
     """
 
     leaves: tuple[Tensor, ...]
     masks: tuple[int, ...]
     branches: tuple[tuple[Node, Branch], ...]
     met: frozenset[Edge]
+    order: tuple[Node, ...]
+    reached_by: Mapping[Node, int]
 
 
 def edge_of(tensor: Tensor) -> Edge:
@@ -110,11 +114,23 @@ def walk(
         for child in children[node]:
             masks[child] |= mask
     return Reach(
-        tuple(cast(_LeafNode, node).variable for node in leaves),
+        tuple(leaf_of(node) for node in leaves),
         tuple(masks[node] for node in leaves),
         tuple(branches),
         frozenset(met),
+        tuple(reversed(order)),
+        masks,
     )
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether a node stands for a leaf of the graph."""
+    return node.name() == _LEAF
+
+
+def leaf_of(node: Node) -> Tensor:
+    """The tensor that a leaf's node accumulates into."""
+    return cast(_LeafNode, node).variable
 
 
 def shares_a_gathered_vector(losses: Sequence[Tensor | None]) -> bool:

@@ -8,6 +8,12 @@ from torch import Tensor
 ASSEMBLED = "assembled"
 """Flag: the shared gradient was put together from the task gradients in memory."""
 
+ONE_BY_ONE = "one-by-one"
+"""Flag: the task gradients came from one backward pass per task."""
+
+TOGETHER = "together"
+"""Flag: the task gradients came from one backward pass for all tasks."""
+
 ONE_BACKWARD = "one-backward"
 """Flag: the shared gradient came from one ordinary backward pass with known weights."""
 
@@ -15,7 +21,7 @@ HEADS_WEIGHTED = "heads-weighted"
 """Flag: what only one task reaches got that task's gradient times its weight."""
 
 OVER_BUDGET = "over-memory-budget"
-"""Flag: the Gramian was added up over groups of parameters, at the price of more passes."""
+"""Flag: the Gramian was added up over parts of the model, each of which was forgotten at once."""
 
 NO_WEIGHTS = "not-a-weighted-sum"
 """Flag: the method combines coordinates; there are no task weights (they are NaN)."""

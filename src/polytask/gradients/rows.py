@@ -10,9 +10,7 @@ from torch import Tensor
 from polytask.errors import Unsupported
 
 from .losses import promoted
-
-_CHUNK = {"cpu": 2**18}
-_CHUNK_ELSEWHERE = 2**24
+from .products import gramian_of, inner
 
 
 @final
@@ -40,6 +38,14 @@ class Rows:
         self._shapes = shapes
         self._views = [split(row, shapes) for row in self.matrix]
 
+    def add(self, task: int, gradients: Sequence[Tensor | None]) -> None:
+        """Adds to a row."""
+        pairs = zip(self._views[task], gradients, strict=True)
+        reached = [(view, _dense(g)) for view, g in pairs if g is not None]
+        if reached:
+            views, given = zip(*reached, strict=True)
+            torch._foreach_add_(list(views), list(given))
+
     def fill(self, task: int, gradients: Sequence[Tensor | None]) -> None:
         """Writes a row; what a task does not reach is zero."""
         views = self._views[task]
@@ -47,6 +53,8 @@ class Rows:
         given = [_dense(g) for g in gradients if g is not None]
         if reached:
             torch._foreach_copy_(reached, given)
+        if len(reached) == len(views):
+            return
         missing = [view for view, g in zip(views, gradients, strict=True) if g is None]
         if missing:
             torch._foreach_zero_(missing)
@@ -55,22 +63,14 @@ class Rows:
         """The row of an absent task."""
         self.matrix[task].zero_()
 
-    def gramian(self) -> Float[Tensor, "tasks tasks"]:
-        """All inner products, in float64: no norm under- or overflows, no mode of reduced precision
-        applies.
+    def gramian(self, tasks: Sequence[int]) -> Float[Tensor, "tasks tasks"]:
+        """All inner products, in float64.
+
+        Args:
+            tasks: Rows that are not zero for want of labels.
         """
         rows = self.matrix
-        result = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-        step = max(1024, _CHUNK.get(rows.device.type, _CHUNK_ELSEWHERE) // max(len(rows), 1))
-        if rows.dtype == torch.float64:
-            return torch.mm(rows, rows.T, out=result)
-        # One piece of memory for all chunks: fresh pages would cost as much as the products.
-        scratch = torch.empty(len(rows), step, dtype=torch.float64, device=rows.device)
-        for start in range(0, rows.shape[1], step):
-            chunk = rows[:, start : start + step]
-            part = scratch[:, : chunk.shape[1]].copy_(chunk)
-            result.addmm_(part, part.T)
-        return result
+        return gramian_of(lambda exact: inner(rows, rows, exact), rows, tasks)
 
     def mixed(self, weights: Float[Tensor, " tasks"]) -> list[Tensor]:
         """Σ_k w_k row_k in memory of its own, in the shapes of the gradients."""

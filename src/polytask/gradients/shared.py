@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from .branching import Branch
 from .call import Call
 from .checks import check_apart, check_branches
 from .losses import GATHERED
+from .parting import Parting, find_parting, several
 from .reach import Reach, shares_a_gathered_vector, walk
 
 
@@ -24,7 +26,8 @@ class Graph:
         trunk: Those of them that this update reaches.
         heads: Task → other leaves that its loss reaches (with a branch: all of them under None).
         branches: As found in the graph.
-        found: The walk.
+        found: The walk from the losses, up to the branches.
+        behind: The walk from the branches; without branches the same.
     """
 
     columns: Sequence[Tensor]
@@ -32,6 +35,12 @@ class Graph:
     heads: Sequence[tuple[Tensor, int]]
     branches: Sequence[Branch]
     found: Reach
+    behind: Reach
+
+    @cached_property
+    def parting(self) -> Parting | None:
+        """Where the tasks part, for a graph without branches."""
+        return None if self.branches else find_parting(self.found, self.trunk)
 
     @property
     def rest(self) -> list[Tensor]:
@@ -66,13 +75,13 @@ class SharedParameters:
             trunk = list(behind.leaves)
             self._learn(call, trunk)
             heads = list(zip(found.leaves, found.masks, strict=True))
-            return Graph(self._columns, trunk, heads, branches, found)
+            return Graph(self._columns, trunk, heads, branches, found, behind)
         if not self._given:
             if shares_a_gathered_vector(call.losses.entries):
                 raise Unsupported(GATHERED)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
-            self._learn(call, [leaf for leaf, mask in pairs if alone or mask & (mask - 1)])
+            self._learn(call, [leaf for leaf, mask in pairs if alone or several(mask)])
         columns = {id(leaf) for leaf in self._columns}
         trunk, heads = [], []
         for leaf, mask in zip(found.leaves, found.masks, strict=True):
@@ -80,7 +89,7 @@ class SharedParameters:
                 trunk.append(leaf)
             else:
                 heads.append((leaf, mask))
-        return Graph(self._columns, trunk, heads, (), found)
+        return Graph(self._columns, trunk, heads, (), found, found)
 
     def _learn(self, call: Call, found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""

@@ -1,0 +1,146 @@
+"""The Gramian within a memory budget: the trunk is walked back once, part by part.
+
+The nodes of the trunk stand in an order in which each comes before those that it hands gradients
+to. Cut anywhere, the edges that cross the cut carry everything that the rest needs. So all tasks go
+back through one part, its parameters' gradients are reduced to inner products and forgotten, and
+all tasks go on from the cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+from .call import Call
+from .reach import Edge, is_leaf
+from .rows import Rows, row_bytes
+from .shared import Graph
+from .sources import Sources
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Nodes between two cuts.
+
+    Args:
+        groups: Parameters whose gradients are complete here, by what fits into the budget at once.
+        onward: Edges that cross the cut at its end.
+    """
+
+    groups: Sequence[Sequence[Tensor]]
+    onward: Sequence[Edge]
+
+
+def gramian_by_parts(
+    rows: Rows, call: Call, sources: Sources, stretches: Sequence[Stretch]
+) -> Float[Tensor, "tasks tasks"]:
+    """The Gramian in float64; one pass per task in all, unless one stretch has several groups.
+
+    Args:
+        rows: Memory for the gradients of one group.
+        call: The update.
+        sources: Where the tasks start.
+        stretches: Of `cut`.
+    """
+    tasks, num_tasks = call.losses.tasks, len(call.losses.names)
+    sent = {
+        k: {
+            (sources.edges[number].node, sources.edges[number].output_nr): gradient
+            for number, gradient in sources.gradients.get(k, {}).items()
+        }
+        for k in tasks
+    }
+    total: Tensor | None = None
+    for stretch in stretches:
+        for number, group in enumerate(stretch.groups):
+            last = number == len(stretch.groups) - 1
+            onward = stretch.onward if last else ()
+            wanted = [
+                *(get_gradient_edge(column) for column in group),
+                *(GradientEdge(*edge) for edge in onward),
+            ]
+            rows.open(num_tasks, group)
+            for k in range(num_tasks):
+                if not sent.get(k):
+                    rows.clear(k)
+                    continue
+                gradients = torch.autograd.grad(
+                    [GradientEdge(*edge) for edge in sent[k]],
+                    wanted,
+                    list(sent[k].values()),
+                    retain_graph=True,
+                    allow_unused=True,
+                )
+                rows.fill(k, gradients[: len(group)])
+                if last:
+                    pairs = zip(onward, gradients[len(group) :], strict=True)
+                    sent[k] = {edge: g for edge, g in pairs if g is not None}
+            found = rows.gramian(tasks)
+            total = found if total is None else total + found
+    assert total is not None
+    return total
+
+
+def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Stretch]:
+    """Cuts the graph so that the gradients of the parameters between two cuts fit the budget.
+
+    Args:
+        graph: Of this update.
+        sources: Where the tasks start.
+        num_tasks: Rows.
+        budget: Bytes.
+    """
+    order = graph.behind.order
+    place = {node: number for number, node in enumerate(order) if not is_leaf(node)}
+    last: dict[Node, int] = {}
+    for node, number in place.items():
+        for child, _ in node.next_functions:
+            if child is not None and is_leaf(child):
+                last[child] = number
+    nodes = {id(column): get_gradient_edge(column).node for column in graph.columns}
+    by_place: dict[int, list[Tensor]] = {}
+    for column in graph.trunk:
+        by_place.setdefault(last.get(nodes[id(column)], -1), []).append(column)
+    ends: list[int] = []
+    filled: list[list[Sequence[Tensor]]] = []
+    size = 0
+    for end in sorted(by_place):
+        groups = _groups(by_place[end], num_tasks, budget)
+        needed = num_tasks * row_bytes(by_place[end])
+        if filled and len(groups) == 1 and size + needed <= budget:
+            filled[-1] = [[*filled[-1][0], *groups[0]]]
+            ends[-1] = end
+            size += needed
+        else:
+            filled.append(groups)
+            ends.append(end)
+            size = needed  # above the budget where a stretch has several groups
+    wanted = {nodes[id(column)] for column in graph.trunk}
+    for node in reversed(order):
+        if any(child in wanted for child, _ in node.next_functions):
+            wanted.add(node)
+    starts = [(edge.node, edge.output_nr) for edge in sources.edges]
+    where = {**last, **place}
+    stretches = []
+    for end, parts in zip(ends, filled, strict=True):
+        crossing = dict.fromkeys(edge for edge in starts if where.get(edge[0], -1) > end)
+        for node, number in place.items():
+            if number <= end:
+                for child, slot in node.next_functions:
+                    if child in wanted and where[child] > end:
+                        crossing[child, slot] = None
+        stretches.append(Stretch(parts, list(crossing)))
+    return stretches
+
+
+def _groups(columns: Sequence[Tensor], num_tasks: int, budget: int) -> list[Sequence[Tensor]]:
+    """Parameters of one place, by what fits at once."""
+    groups: list[list[Tensor]] = [[]]
+    for column in columns:
+        if groups[-1] and num_tasks * row_bytes([*groups[-1], column]) > budget:
+            groups.append([])
+        groups[-1].append(column)
+    return list(groups)
