@@ -145,6 +145,12 @@ BALANCING: tuple[Method, ...] = (
         "Liu et al., ICLR 2021",
     ),
     _gradients(
+        "imtl",
+        "IMTL",
+        "IMTL-G on losses whose scales are learned by IMTL-L.",
+        "Liu et al., ICLR 2021",
+    ),
+    _gradients(
         "nash-mtl",
         "NashMTL",
         "The Nash bargaining solution: insensitive to the scale of every loss.",

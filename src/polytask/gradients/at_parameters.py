@@ -71,7 +71,7 @@ class AtParameters:
             if ready is not None:
                 self._weighted(call, ready, graph)
                 return call.report(ready, None, balance.flags | {ONE_BACKWARD}, self.settings)
-        with hooks_at_rest([*graph.trunk, *graph.rest]):
+        with hooks_at_rest([*graph.trunk, *graph.rest, *graph.alone]):
             taken = self._take(balance, call, graph)
         if isinstance(balance, GradientAggregator):
             return self._combined(balance, call, graph, taken)
@@ -95,7 +95,7 @@ class AtParameters:
         if isinstance(balance, GradientAggregator):
             self._require(needed, f"{type(balance).__name__} needs at once")
             return self._rows(call, graph, assembled=True)
-        assembled = self._assembled([*graph.trunk, *graph.rest])
+        assembled = self._assembled([*graph.trunk, *graph.rest, *graph.alone])
         if balance.needs == "norms" and self.settings.update != "assembled":
             sources, _ = self._sources(call, graph, keep=True, heads_too=False, split=False)
             squares = squared_norms(num_tasks, graph, sources, graph.columns[0])
@@ -144,7 +144,7 @@ class AtParameters:
         largest = max(num_tasks * row_bytes([column]) for column in graph.columns)
         self._require(largest, "one parameter alone takes")
         sources, _ = self._sources(call, graph, keep=True, heads_too=False)
-        stretches = cut(graph, sources, num_tasks, budget)
+        stretches = cut(graph, num_tasks, budget)
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -194,6 +194,7 @@ class AtParameters:
             trunk=graph.trunk,
             heads=graph.rest,
             branches=graph.branches,
+            private=graph.alone,
         )
 
     def _write(self, graph: Graph, pairs: Iterable[tuple[Tensor, Tensor]], *, owned: bool) -> None:

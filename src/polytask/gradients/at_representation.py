@@ -18,6 +18,7 @@ from .losses import GATHERED
 from .reach import Reach, edge_of, shares_a_gathered_vector, walk
 from .report import NO_WEIGHTS, ONE_BACKWARD, BackwardReport
 from .rows import Rows, row_bytes, row_format
+from .shared import only_task
 
 
 @final
@@ -91,6 +92,11 @@ class AtRepresentation:
                 raise InvalidArgument(
                     "`taps` must hold the shared representation with at='representation'; got "
                     "none. Pass taps=(z,), or put polytask.branch between trunk and heads."
+                )
+            if any(only_task(call, [branch]) is not None for branch in branches):
+                raise Unsupported(
+                    "`at` must be 'parameters' here: a branch serves one task only, so there is no "
+                    "representation that the tasks share; got 'representation'."
                 )
             before = walk([branch.representation for branch in branches], into_branches=True)
             check_apart(before.leaves, found.leaves, "branch")

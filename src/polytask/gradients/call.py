@@ -127,6 +127,7 @@ def backward_weighted(
     trunk: Sequence[Tensor],
     heads: Sequence[Tensor],
     branches: Sequence[Branch] = (),
+    private: Sequence[Tensor] = (),
 ) -> None:
     """Fills every ``.grad`` for known weights: one pass, or one more through the heads.
 
@@ -137,13 +138,17 @@ def backward_weighted(
         trunk: Leaves whose gradients are weighted.
         heads: All other leaves.
         branches: If there are some, they weigh the trunk within a single pass.
+        private: Leaves behind the branches that one task has for itself.
     """
     tensors = call.losses.tensors
     if settings.heads == "weighted":
         backward(tensors, call.seeds(weights), keep=call.keep)
     elif branches:
+        # Branches weigh whatever lies behind them: what one task has there takes a pass of its own.
+        reached = [*trunk, *heads] if private else None
         with weighing(branches, call.losses.names, call.losses.keyed, weights):
-            backward(tensors, call.seeds(), keep=call.keep)
+            backward(tensors, call.seeds(), keep=call.keep or bool(private), inputs=reached)
+        backward(tensors, call.seeds(), keep=call.keep, inputs=private)
     else:
         more = bool(heads) or call.keep
         backward(tensors, call.seeds(weights), keep=more, inputs=trunk)

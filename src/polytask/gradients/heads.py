@@ -54,7 +54,6 @@ def write_heads(
     if weighted and branched:
         # One pass through all heads cannot tell whose gradient it was: one more, with weights.
         backward(call.losses.tensors, call.seeds(weights), keep=call.keep, inputs=heads)
-        return
     total: dict[int, tuple[Tensor, Tensor]] = {}
     for leaf, gradient, k in parts:
         part = gradient * weights[k].to(gradient) if weighted and k is not None else gradient

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from polytask.balancing import LossBalancer
 
-from .branching import Branch, any_branch, weighing
-from .call import Call, Settings, backward
+from .branching import Branch, any_branch
+from .call import Call, Settings, backward, backward_weighted
 from .checks import check_branches
 from .reach import walk
 from .report import HEADS_WEIGHTED, ONE_BACKWARD, BackwardReport
+from .shared import private_leaves
 
 
 def at_losses(balance: LossBalancer, call: Call, settings: Settings) -> BackwardReport:
@@ -33,8 +34,20 @@ def at_losses(balance: LossBalancer, call: Call, settings: Settings) -> Backward
         backward([losses.stacked], [scaled.to(losses.stacked)], keep=call.keep)
         flags.add(HEADS_WEIGHTED)
     elif settings.heads == "one" and (branches := _branches(call)):
-        with weighing(branches, losses.names, losses.keyed, weights):
-            backward(losses.tensors, call.seeds(), keep=call.keep)
+        behind = walk([branch.representation for branch in branches], into_branches=True)
+        private = [leaf for leaf, _ in private_leaves(call, branches, behind)]
+        found = walk(losses.entries) if private else None
+        trunk = [leaf for leaf in behind.leaves if all(leaf is not own for own in private)]
+        backward_weighted(
+            call,
+            weights,
+            settings,
+            trunk=trunk,
+            heads=found.leaves if found else (),
+            branches=branches,
+            private=private,
+        )
+        return BackwardReport(weights.detach(), None, call.present, frozenset(flags))
     else:
         backward(losses.tensors, call.seeds(weights), keep=call.keep)
         flags.add(HEADS_WEIGHTED)

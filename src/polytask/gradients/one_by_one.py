@@ -48,7 +48,9 @@ def fill_rows(
                 rows.clear(k)
             continue
         own: list[Tensor] = []
-        if heads_too and not graph.branches:
+        if heads_too and graph.branches:
+            own = [leaf for leaf, task in graph.private if task == k]
+        elif heads_too:
             own = [leaf for leaf, mask in graph.heads if mask >> k & 1]
         gradients = torch.autograd.grad(
             outputs,

@@ -28,6 +28,8 @@ class Graph:
         branches: As found in the graph.
         found: The walk from the losses, up to the branches.
         behind: The walk from the branches; without branches the same.
+        private: With branches, leaves behind them that a single task reaches, and which task: its
+            own expert, gate or, where a branch copies outputs, its head.
     """
 
     columns: Sequence[Tensor]
@@ -36,6 +38,7 @@ class Graph:
     branches: Sequence[Branch]
     found: Reach
     behind: Reach
+    private: Sequence[tuple[Tensor, int]] = ()
 
     @cached_property
     def parting(self) -> Parting | None:
@@ -44,8 +47,13 @@ class Graph:
 
     @property
     def rest(self) -> list[Tensor]:
-        """All leaves outside the trunk."""
+        """All leaves outside the trunk, but for the private ones."""
         return [leaf for leaf, _ in self.heads]
+
+    @property
+    def alone(self) -> list[Tensor]:
+        """The private leaves."""
+        return [leaf for leaf, _ in self.private]
 
 
 @final
@@ -72,24 +80,46 @@ class SharedParameters:
                 )
             behind = walk([branch.representation for branch in branches], into_branches=True)
             check_apart(behind.leaves, found.leaves, "branch")
-            trunk = list(behind.leaves)
-            self._learn(call, trunk)
+            trunk, private = self._behind(call, branches, behind)
             heads = list(zip(found.leaves, found.masks, strict=True))
-            return Graph(self._columns, trunk, heads, branches, found, behind)
+            columns = self._columns or trunk
+            return Graph(columns, trunk, heads, branches, found, behind, private)
         if not self._given:
             if shares_a_gathered_vector(call.losses.entries):
                 raise Unsupported(GATHERED)
+            if self._too_early(call):
+                return Graph(found.leaves, found.leaves, [], (), found, found)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
             self._learn(call, [leaf for leaf, mask in pairs if alone or several(mask)])
-        columns = {id(leaf) for leaf in self._columns}
+        shared = {id(leaf) for leaf in self._columns}
         trunk, heads = [], []
         for leaf, mask in zip(found.leaves, found.masks, strict=True):
-            if id(leaf) in columns:
+            if id(leaf) in shared:
                 trunk.append(leaf)
             else:
                 heads.append((leaf, mask))
         return Graph(self._columns, trunk, heads, (), found, found)
+
+    def _behind(
+        self, call: Call, branches: Sequence[Branch], behind: Reach
+    ) -> tuple[list[Tensor], list[tuple[Tensor, int]]]:
+        """What several tasks reach behind the branches, and what one task has for itself."""
+        known = {id(leaf) for leaf in self._columns}
+        alone = private_leaves(call, branches, behind)
+        private = [(leaf, task) for leaf, task in alone if id(leaf) not in known]
+        apart = {id(leaf) for leaf, _ in private}
+        trunk = [leaf for leaf in behind.leaves if id(leaf) not in apart]
+        if self._too_early(call):
+            return list(behind.leaves), []
+        self._learn(call, trunk)
+        return trunk, private
+
+    def _too_early(self, call: Call) -> bool:
+        """Whether nothing is known and one of several tasks is alone: all it reaches is its trunk,
+        this time, because nobody can tell yet what will be shared.
+        """
+        return not self._columns and len(call.losses.tasks) == 1 < len(call.losses.names)
 
     def _learn(self, call: Call, found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""
@@ -109,6 +139,30 @@ class SharedParameters:
                 "is nothing to balance. Name the shared parameters with shared=, or check that the "
                 "tasks share a trunk."
             )
+
+
+def private_leaves(
+    call: Call, branches: Sequence[Branch], behind: Reach
+) -> list[tuple[Tensor, int]]:
+    """Leaves behind the branches that a single task reaches, and which task."""
+    pairs = [
+        (leaf, only_task(call, [b for j, b in enumerate(branches) if mask >> j & 1]))
+        for leaf, mask in zip(behind.leaves, behind.masks, strict=True)
+    ]
+    return [(leaf, task) for leaf, task in pairs if task is not None]
+
+
+def only_task(call: Call, branches: Sequence[Branch]) -> int | None:
+    """The task that all these branches serve, or None if they serve several.
+
+    Absent tasks count: what they reach is shared although nobody else reaches it this time.
+    """
+    if not call.losses.keyed:
+        places = {k for branch in branches for k in range(len(branch.tasks))}
+    else:
+        numbers = {name: k for k, name in enumerate(call.losses.names)}
+        places = {numbers[name] for branch in branches for name in branch.tasks}
+    return next(iter(places)) if len(places) == 1 and len(call.losses.names) > 1 else None
 
 
 def _trainable(shared: Iterable[Tensor]) -> list[Tensor]:

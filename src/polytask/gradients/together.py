@@ -60,7 +60,7 @@ def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
     like = graph.trunk[0]
     if num_tasks < FEWEST_TASKS or like.device.type != "cpu":
         return None
-    if not graph.branches and graph.parting is None:
+    if graph.private or (not graph.branches and graph.parting is None):
         return None
     nodes = _trunk(graph)
     if not all(is_leaf(node) or node.name() in _BATCHES for node in nodes):
