@@ -73,7 +73,7 @@ class SharedParameters:
             behind = walk([branch.representation for branch in branches], into_branches=True)
             check_apart(behind.leaves, found.leaves, "branch")
             trunk = list(behind.leaves)
-            self._learn(call, trunk)
+            self._learn(call.losses.tasks, trunk)
             heads = list(zip(found.leaves, found.masks, strict=True))
             return Graph(self._columns, trunk, heads, branches, found, behind)
         if not self._given:
@@ -81,7 +81,7 @@ class SharedParameters:
                 raise Unsupported(GATHERED)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
-            self._learn(call, [leaf for leaf, mask in pairs if alone or several(mask)])
+            self._learn(call.losses.tasks, [leaf for leaf, mask in pairs if alone or several(mask)])
         columns = {id(leaf) for leaf in self._columns}
         trunk, heads = [], []
         for leaf, mask in zip(found.leaves, found.masks, strict=True):
@@ -91,11 +91,17 @@ class SharedParameters:
                 heads.append((leaf, mask))
         return Graph(self._columns, trunk, heads, (), found, found)
 
-    def _learn(self, call: Call, found: Sequence[Tensor]) -> None:
+    def settle(self, tasks: Sequence[int], found: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The shared parameters, if these are those that several of these tasks reach."""
+        if not self._given:
+            self._learn(tasks, found)
+        return self._columns
+
+    def _learn(self, present: Sequence[int], found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""
         known = {id(leaf) for leaf in self._columns}
         new = [leaf for leaf in found if id(leaf) not in known]
-        tasks = set(call.losses.tasks)
+        tasks = set(present)
         if self._columns and found and len(new) == len(found) and tasks <= self._seen:
             raise InvalidArgument(
                 "The losses reach none of the shared parameters of the earlier updates. Make a new "
