@@ -1,7 +1,7 @@
 """Gradients of one multi-task backward equal K separate backward passes, for every way to them."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from polytask import MultiTaskBackward, branch
 from polytask.aggregation import IMTLG, GradDrop, GradNorm, Mean, MoCo, UPGrad
-from polytask.balancing import FixedWeights
+from polytask.balancing import FixedWeights, LossBalancer
+from polytask.gradients import layers, together
 
 TASKS = ("a", "b", "c")
 Split = Callable[[Tensor], Mapping[str, Tensor]]
@@ -157,6 +158,33 @@ class Tied(Net):
         return losses
 
 
+class Gated(nn.Module):
+    """A layer used twice, without biases, on three dimensions, wide enough to save arithmetic."""
+
+    def __init__(self):
+        super().__init__()
+        self.into = nn.Linear(4, 40, bias=False)
+        self.again = nn.Linear(40, 40)
+
+    def forward(self, x):
+        z = torch.tanh(self.into(x.unsqueeze(1)))
+        z = z + torch.sigmoid(self.again(z))
+        return (z * torch.tanh(self.again(z)))[:, 0]
+
+
+class TwoInputs(Net):
+    """Two trunks that meet, so that tasks enter what they share in two places."""
+
+    def __init__(self):
+        super().__init__(mlp(), 12, 4)
+        self.side = nn.Sequential(nn.Linear(2, 6), nn.SiLU())
+
+    def run(self, split: Split = same):
+        z, side = self.trunk(self.x), self.side(self.y)
+        both = {t: torch.cat([side, z] if t == "b" else [z, side], 1) for t in TASKS}
+        return self.losses(both), z
+
+
 def mlp(*more: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), *more, nn.Tanh(), nn.Linear(8, 6), nn.ReLU())
 
@@ -185,9 +213,17 @@ SIMPLE = {
     "checkpointed": lambda: Net(Checkpointed(), 6, 4),
     "repeated layer": lambda: Net(Repeated(), 6, 4),
     "embedding": words,
+    "wide": lambda: Net(
+        nn.Sequential(
+            nn.Linear(4, 40), nn.ReLU(inplace=True), nn.Linear(40, 40), nn.GELU(), nn.Linear(40, 40)
+        ),
+        40,
+        4,
+    ),
+    "wide, used twice": lambda: Net(Gated(), 40, 4),
     "partly frozen": partly_frozen,
 }
-ALL = {**SIMPLE, "tied": Tied, "untidy": Untidy}
+ALL = {**SIMPLE, "tied": Tied, "untidy": Untidy, "two inputs": TwoInputs}
 
 
 def make(name: str) -> Net:
@@ -213,14 +249,14 @@ def separately(net: Net) -> dict[str, dict[str, Tensor]]:
     return table
 
 
-def rows_of(table: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+def rows_of(table: Mapping[str, Mapping[str, Tensor]], tasks: Sequence[str] = TASKS) -> Tensor:
     """The Jacobian of the shared parameters."""
     shared = [by_task for by_task in table.values() if len(by_task) > 1]
     zero = [torch.zeros_like(next(iter(by_task.values()))) for by_task in shared]
     return torch.stack(
         [
             torch.cat([g.get(t, z).reshape(-1) for g, z in zip(shared, zero, strict=True)])
-            for t in TASKS
+            for t in tasks
         ]
     )
 
@@ -251,31 +287,56 @@ def check(net: Net, wanted: Mapping[str, Tensor]) -> None:
 WAYS = {
     "assembled": {},
     "backward": {"update": "backward"},
-    "over budget": {"max_gradient_memory": None},
+    "over budget": {},
+    "together": {},
+    "together, layers": {},
+    "together, layers, backward": {"update": "backward"},
     "assembled, heads weighted": {"heads": "weighted"},
+    "together, heads weighted": {"heads": "weighted"},
     "backward, heads weighted": {"update": "backward", "heads": "weighted"},
 }
+BATCHED = {"mlp", "dropout", "batch norm", "layer norm", "repeated layer", "partly frozen", "wide",
+           "wide, used twice", "two inputs"}  # fmt: skip
 
 
-def settings(way: str, net: Net) -> dict:
-    """The budget holds the gradients of the largest parameter, no more."""
-    chosen = dict(WAYS[way])
+@pytest.fixture
+def settings(monkeypatch):
+    """Options of a way, for a model; three tasks are too few for some ways to be chosen."""
+
+    def choose(way: str, net: Net) -> dict:
+        options = dict(WAYS[way])
+        if way == "over budget":  # as large as the gradients of the largest parameter, no larger
+            options["max_gradient_memory"] = 3 * 8 * max(p.numel() for p in net.parameters())
+        if way.startswith("together"):
+            monkeypatch.setattr(together, "FEWEST_TASKS", 2)
+            monkeypatch.setattr(together, "FEWEST_TASKS_SAVING", 2)
+        # The accuracy of sums in float64 is what is tested here.
+        worth = float("inf") if "layers" in way else 0.0
+        monkeypatch.setattr(layers, "_WORTH_IT", worth)
+        return options
+
+    return choose
+
+
+def flags_fit(name: str, way: str, flags: frozenset[str]) -> bool:
+    """Whether the way was taken, and not another one that is right too."""
     if way == "over budget":
-        chosen["max_gradient_memory"] = 3 * 8 * max(p.numel() for p in net.parameters())
-    return chosen
+        return "over-memory-budget" in flags
+    batched = way.startswith("together") and name in BATCHED
+    return ("together" if batched else "one-by-one") in flags
 
 
 @pytest.mark.filterwarnings("ignore:The gradients of 3 tasks")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ALL)
-def test_at_parameters(name: str, way: str):
+def test_at_parameters(name: str, way: str, settings):
     net = make(name)
     table = separately(net)
     rows = rows_of(table)
     step = MultiTaskBackward(UPGrad(), **settings(way, net))
     report = step(forward(net)[0])
     torch.testing.assert_close(report.gramian, rows @ rows.T, rtol=1e-9, atol=0)
-    assert ("over-memory-budget" in report.flags) == (way == "over budget")
+    assert flags_fit(name, way, report.flags)
     torch.testing.assert_close(report.weights, UPGrad()(rows @ rows.T), rtol=1e-7, atol=1e-9)
     check(net, expected(table, report.weights, WAYS[way].get("heads", "one")))
 
@@ -283,14 +344,47 @@ def test_at_parameters(name: str, way: str):
 @pytest.mark.filterwarnings("ignore:The gradients of 3 tasks")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SIMPLE)
-def test_at_parameters_through_a_branch(name: str, way: str):
+def test_at_parameters_through_a_branch(name: str, way: str, settings):
     net = make(name)
     table = separately(net)
     rows = rows_of(table)
     step = MultiTaskBackward(UPGrad(), **settings(way, net))
     report = step(forward(net, lambda z: branch(z, TASKS))[0])
     torch.testing.assert_close(report.gramian, rows @ rows.T, rtol=1e-9, atol=0)
+    assert flags_fit(name, way, report.flags)
     check(net, expected(table, report.weights, WAYS[way].get("heads", "one")))
+
+
+@pytest.mark.filterwarnings("ignore:The gradients of 3 tasks")
+@pytest.mark.parametrize("way", ["assembled", "over budget", "together", "together, layers"])
+@pytest.mark.parametrize("name", ALL)
+def test_an_absent_task_and_a_penalty(name: str, way: str, settings):
+    net = make(name)
+    table = separately(net)
+    step = MultiTaskBackward(UPGrad(), **settings(way, net))
+    step(forward(net)[0])  # now everything shared is known
+    net = copy.deepcopy(make(name))
+    step = MultiTaskBackward(UPGrad(), **settings(way, net))
+    losses, z = forward(net)
+    report = step({**losses, "b": None}, penalty=z.square().sum())
+    rows = rows_of(
+        {n: {t: g for t, g in by.items() if t != "b"} for n, by in table.items()}, ("a", "c")
+    )
+    here = report.gramian[[0, 2]][:, [0, 2]]
+    torch.testing.assert_close(here, rows @ rows.T, rtol=1e-9, atol=0)
+    assert not report.gramian[1].any()
+    assert report.weights[1] == 0
+    alone = make(name)
+    forward(alone)[1].square().sum().backward()
+    wanted = expected(
+        {n: {t: g for t, g in by.items() if t != "b"} for n, by in table.items()},
+        report.weights,
+        "one",
+    )
+    for n, parameter in alone.named_parameters():
+        if parameter.grad is not None:
+            wanted[n] = wanted.get(n, 0.0) + parameter.grad
+    check(net, {n: g for n, g in wanted.items() if isinstance(g, Tensor)})
 
 
 @pytest.mark.parametrize("heads", ["one", "weighted"])
@@ -408,3 +502,121 @@ def test_mutation_unweighted_heads_and_trunk_are_told_apart():
         check(net, expected(table, report.weights, "one"))
     with pytest.raises(AssertionError, match=r"trunk\."):
         check(net, expected(table, torch.ones(3, dtype=torch.float64), "weighted"))
+
+
+@pytest.mark.parametrize("name", ["wide, used twice", "repeated layer"])
+def test_mutation_a_layer_used_twice_needs_its_uses_one_below_the_other(
+    name: str, settings, monkeypatch
+):
+    """Inner products use by use lose the terms between the uses."""
+    net = make(name)
+    rows = rows_of(separately(net))
+    step = MultiTaskBackward(UPGrad(), **settings("together, layers", net))
+    real = together.layer_gramian
+
+    def use_by_use(a: Tensor, back: Tensor, exact: bool) -> Tensor:
+        pieces = zip(a.split(12), back.split(12, dim=1), strict=True)
+        return sum(real(one, other, exact) for one, other in pieces)
+
+    monkeypatch.setattr(together, "layer_gramian", use_by_use)
+    report = step(forward(net)[0])
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(report.gramian, rows @ rows.T, rtol=1e-3, atol=0)
+
+
+class Softmax(LossBalancer):
+    """Weights that depend on the losses, and a scalar of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_tasks = 3
+        self.s = nn.Parameter(torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64))
+
+    def objective(self, losses, present, counts):
+        return torch.logsumexp(torch.where(present, self.s * losses, -torch.inf), 0)
+
+
+class Windowed:
+    """Twelve rows, three tasks with labels in different rows, in micro-batches."""
+
+    MASKS = torch.tensor(
+        [[1] * 12, [0, 1, 1, 0, 1, 1] * 2, [0] * 3 + [1] * 3 + [0] * 5 + [1]]
+    ).bool()
+
+    def __init__(self, absent: int | None = None, branched: bool = False):
+        torch.manual_seed(2)
+        self.trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 6)).double()
+        self.heads = nn.ModuleList(nn.Linear(6, 1) for _ in range(3)).double()
+        self.x = torch.randn(12, 4, dtype=torch.float64)
+        self.y = torch.randn(12, 3, dtype=torch.float64)
+        self.masks = self.MASKS.clone()
+        self.branched = branched
+        if absent is not None:
+            self.masks[absent] = False
+        self.counts = self.masks.sum(1).double()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self.trunk.parameters(), *self.heads.parameters()]
+
+    def sums(self, rows: slice) -> dict[str, Tensor | None]:
+        z = self.trunk(self.x[rows])
+        zs = branch(z, TASKS) if self.branched else dict.fromkeys(TASKS, z)
+        found: dict[str, Tensor | None] = {}
+        for k, task in enumerate(TASKS):
+            here = self.masks[k, rows]
+            errors = (self.heads[k](zs[task])[:, 0] - self.y[rows, k]).square()
+            found[task] = errors[here].sum() if here.any() else None
+        return found
+
+
+def in_window(method, pieces: int, **options):
+    data = Windowed(**options)
+    step = MultiTaskBackward(method)
+    size = 12 // pieces
+    counts = dict(zip(TASKS, data.counts, strict=True))
+    for start in range(0, 12, size):
+        step.accumulate(data.sums(slice(start, start + size)), counts)
+        assert all(p.grad is None for p in data.parameters()) or isinstance(method, FixedWeights)
+    return step.finish(), data
+
+
+METHODS = [UPGrad, IMTLG, GradNorm, GradDrop, MoCo, Mean, Softmax, lambda: FixedWeights([1, 2, 5])]
+
+
+@pytest.mark.parametrize("branched", [False, True])
+@pytest.mark.parametrize("absent", [None, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_micro_batches_are_one_batch(method, absent, branched):
+    """The first and the third micro-batch hold no labels of task c."""
+    options = {"absent": absent, "branched": branched}
+    many, data = in_window(method(), 4, **options)
+    # One micro-batch must be an ordinary call, which tests above hold against separate passes.
+    whole = Windowed(**options)
+    pairs = zip(whole.sums(slice(None)).items(), whole.counts, strict=True)
+    losses = {task: None if one is None else one / count for (task, one), count in pairs}
+    own = method()
+    report = MultiTaskBackward(own)(losses)
+    torch.testing.assert_close(many.weights, report.weights, rtol=1e-12, atol=1e-12, equal_nan=True)
+    if many.gramian is not None and report.gramian is not None:
+        torch.testing.assert_close(many.gramian, report.gramian, rtol=1e-11, atol=1e-12)
+    assert many.present.tolist() == report.present.tolist()
+    for one, other in zip(data.parameters(), whole.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_mutation_means_of_micro_batches_are_not_the_mean_of_the_window():
+    many, _ = in_window(UPGrad(), 4)
+    data = Windowed()
+    step = MultiTaskBackward(UPGrad())
+    for start in range(0, 12, 3):
+        rows = slice(start, start + 3)
+        sums = data.sums(rows)
+        here = data.masks[:, rows].sum(1)
+        means = {
+            task: None if one is None else one / count
+            for (task, one), count in zip(sums.items(), here, strict=True)
+        }
+        step.accumulate(means, [4.0] * 3)
+    assert float((step.finish().gramian - many.gramian).abs().max()) > 1e-3

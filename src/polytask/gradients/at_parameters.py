@@ -30,6 +30,8 @@ from .shared import Graph, SharedParameters
 from .sources import Sources, from_branches, from_losses, from_where_tasks_part
 from .together import Plan, Together, plan_of
 
+Mix = Callable[[Tensor], list[tuple[Tensor, Tensor]]]
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -44,7 +46,7 @@ class Taken:
 
     gramian: Tensor
     flags: frozenset[str]
-    mix: Callable[[Tensor], list[tuple[Tensor, Tensor]]] | None = None
+    mix: Mix | None = None
     parts: Sequence[Part] = ()
 
 
@@ -60,23 +62,40 @@ class AtParameters:
     def __init__(self, settings: Settings, shared: Iterable[Tensor] | None) -> None:
         self.settings = settings
         self.rows = Rows()
-        self._shared = SharedParameters(shared)
+        self.shared = SharedParameters(shared)
         self._warned = False
 
     def run(self, balance: GramianAggregator | GradientAggregator, call: Call) -> BackwardReport:
         """Measures, asks the method and fills ``.grad``."""
-        graph = self._shared.read(call)
+        graph = self.shared.read(call)
         if isinstance(balance, GramianAggregator):
             ready = ready_weights(balance, call)
             if ready is not None:
                 self._weighted(call, ready, graph)
                 return call.report(ready, None, balance.flags | {ONE_BACKWARD}, self.settings)
-        with hooks_at_rest([*graph.trunk, *graph.rest, *graph.alone]):
-            taken = self._take(balance, call, graph)
+        leaves = [*graph.trunk, *graph.rest, *graph.alone]
+        assembled = self._assembled(leaves)
+        with hooks_at_rest(leaves):
+            taken = self._take(balance, call, graph, assembled=assembled)
+        return self.settle(balance, call, graph, taken)
+
+    def settle(
+        self,
+        balance: GramianAggregator | GradientAggregator,
+        call: Call,
+        graph: Graph,
+        taken: Taken,
+        ready: Tensor | None = None,
+    ) -> BackwardReport:
+        """Asks the method for weights, unless they are ready, and fills ``.grad``."""
         if isinstance(balance, GradientAggregator):
             return self._combined(balance, call, graph, taken)
-        gramian = call.unscaled(taken.gramian)
-        weights = weigh(balance, gramian, call, row_format(graph.columns)[0])
+        gramian = None if ready is not None else call.unscaled(taken.gramian)
+        if gramian is None:
+            assert ready is not None
+            weights = ready.to(call.values.device)
+        else:
+            weights = weigh(balance, gramian, call, row_format(graph.columns)[0])
         flags = balance.flags | taken.flags
         if taken.mix is None:
             self._weighted(call, weights, graph)
@@ -86,16 +105,24 @@ class AtParameters:
         call.add_penalty()
         return call.report(weights, gramian, flags | {ASSEMBLED}, self.settings)
 
+    def mix_of_rows(self, graph: Graph) -> Mix:
+        """The weighted sum of what the rows hold."""
+        return lambda weights: list(zip(graph.columns, self.rows.mixed(weights), strict=True))
+
     def _take(
-        self, balance: GramianAggregator | GradientAggregator, call: Call, graph: Graph
+        self,
+        balance: GramianAggregator | GradientAggregator,
+        call: Call,
+        graph: Graph,
+        *,
+        assembled: bool,
     ) -> Taken:
         """Takes the task gradients in the way that suits the method, the trunk and the budget."""
         num_tasks, budget = len(call.losses.names), self.settings.max_gradient_memory
         needed = num_tasks * row_bytes(graph.columns)
         if isinstance(balance, GradientAggregator):
-            self._require(needed, f"{type(balance).__name__} needs at once")
+            self.require(needed, f"{type(balance).__name__} needs at once")
             return self._rows(call, graph, assembled=True)
-        assembled = self._assembled([*graph.trunk, *graph.rest, *graph.alone])
         if balance.needs == "norms" and self.settings.update != "assembled":
             sources, _ = self._sources(call, graph, keep=True, heads_too=False, split=False)
             squares = squared_norms(num_tasks, graph, sources, graph.columns[0])
@@ -106,7 +133,7 @@ class AtParameters:
         if needed <= budget:
             return self._rows(call, graph, assembled=assembled)
         if self.settings.update == "assembled":
-            self._require(needed, "update='assembled' keeps")
+            self.require(needed, "update='assembled' keeps")
         return self._by_parts(call, graph, needed)
 
     def _assembled(self, leaves: Sequence[Tensor]) -> bool:
@@ -121,13 +148,10 @@ class AtParameters:
         sources, parts = self._sources(call, graph, keep=keep, heads_too=assembled, split=False)
         more = fill_rows(self.rows, call, graph, sources, keep=keep, heads_too=assembled)
 
-        def mix(weights: Tensor) -> list[tuple[Tensor, Tensor]]:
-            return list(zip(graph.columns, self.rows.mixed(weights), strict=True))
-
         return Taken(
             self.rows.gramian(call.losses.tasks),
             frozenset({ONE_BY_ONE}),
-            mix if assembled else None,
+            self.mix_of_rows(graph) if assembled else None,
             [*parts, *more],
         )
 
@@ -142,7 +166,7 @@ class AtParameters:
     def _by_parts(self, call: Call, graph: Graph, needed: int) -> Taken:
         num_tasks, budget = len(call.losses.names), self.settings.max_gradient_memory
         largest = max(num_tasks * row_bytes([column]) for column in graph.columns)
-        self._require(largest, "one parameter alone takes")
+        self.require(largest, "one parameter alone takes")
         sources, _ = self._sources(call, graph, keep=True, heads_too=False)
         stretches = cut(graph, num_tasks, budget)
         if not self._warned:
@@ -229,7 +253,7 @@ class AtParameters:
         call.add_penalty()
         return call.report(weights, None, flags, self.settings)
 
-    def _require(self, needed: int, why: str) -> None:
+    def require(self, needed: int, why: str) -> None:
         """Refuses what the budget cannot hold."""
         if needed > self.settings.max_gradient_memory:
             raise Unsupported(

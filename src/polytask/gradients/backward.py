@@ -8,15 +8,16 @@ from torch import Tensor
 
 from polytask._checks import one_of, positive, require
 from polytask.balancing import LossBalancer
-from polytask.errors import InvalidArgument
+from polytask.errors import InvalidArgument, Unsupported
 
 from .at_parameters import AtParameters
 from .at_representation import AtRepresentation
 from .call import Call, Heads, Settings, Update
 from .checks import Balance, check_method
 from .loss_level import at_losses
-from .losses import Losses, read_losses
+from .losses import promoted, read_losses
 from .report import BackwardReport
+from .window import Window, read_counts
 
 
 @final
@@ -92,6 +93,7 @@ class MultiTaskBackward:
         self._parameters = AtParameters(self._settings, shared)
         self._representation = AtRepresentation(self._settings)
         self._names: tuple[str, ...] | None = None
+        self._window: Window | None = None
 
     def __call__(
         self,
@@ -115,10 +117,14 @@ class MultiTaskBackward:
             Weights and geometry of the update; NaN weights if anything is not finite, so that a
             gradient scaler or a check of the norm skips the step.
         """
+        if self._window is not None:
+            raise InvalidArgument(
+                "`finish` must end the accumulation window before another kind of update begins."
+            )
         if taps and self.at != "representation":
             raise InvalidArgument("`taps` must be empty unless at='representation'; got some.")
         read = read_losses(losses, vector_allowed=isinstance(self.balance, LossBalancer))
-        self._check_names(read)
+        self._check_names(read.names)
         values = read.values()
         call = Call(read, values, read.present(values.device), scale, penalty)
         with torch.autocast(values.device.type, enabled=False):
@@ -131,14 +137,85 @@ class MultiTaskBackward:
                     return self._representation.run(self.balance, call, taps)
                 return self._parameters.run(self.balance, call)
 
-    def _check_names(self, read: Losses) -> None:
+    def accumulate(
+        self,
+        sums: Mapping[str, Tensor | None] | Sequence[Tensor | None],
+        counts: Mapping[str, Tensor | float] | Sequence[Tensor | float],
+        *,
+        penalty: Tensor | None = None,
+        scale: Tensor | float = 1.0,
+    ) -> None:
+        """One micro-batch of an update that `finish` ends; nothing is balanced before.
+
+        The loss of a task is its sum over the window divided by its count, so several micro-batches
+        are exactly one batch. Methods that weigh by gradients keep the gradients of all tasks
+        meanwhile, and so do loss balancers whose weights depend on the losses: those of the whole
+        window, which are known last.
+
+        Args:
+            sums: Sum of each task's losses over its labels in this micro-batch; None without any.
+            counts: Labels (or their weights) of each task in the WHOLE window, the same in every
+                call; a task with 0 is absent.
+            penalty: As in a call, for this micro-batch.
+            scale: As in a call, the same in every call.
+        """
+        if self.at == "representation":
+            raise Unsupported(
+                "`at` must be 'parameters' in an accumulation window, because a representation "
+                "belongs to the rows of one micro-batch; got 'representation'."
+            )
+        keyed = isinstance(sums, Mapping)
+        names = tuple(sums) if isinstance(sums, Mapping) else tuple(map(str, range(len(sums))))
+        given = list(sums.values()) if isinstance(sums, Mapping) else list(sums)
+        self._check_names(names)
+        if isinstance(counts, Mapping):
+            require(set(counts) == set(names), "counts", "name the tasks of `sums`", sorted(counts))
+            each = [counts[name] for name in names]
+        else:
+            require(len(counts) == len(names), "counts", "be one per task", len(counts))
+            each = list(counts)
+        with torch.no_grad():
+            if self._window is None:
+                like = next((one for one in given if one is not None), torch.zeros(()))
+                like = torch.zeros((), dtype=promoted(like.dtype), device=like.device)
+                self._window = Window(
+                    self.balance,
+                    self._settings,
+                    self._parameters,
+                    read_counts(each, like),
+                    names,
+                    keyed=keyed,
+                    scale=scale,
+                )
+            window = self._window
+        entries = [
+            one / count.to(one) if one is not None and here else None
+            for one, count, here in zip(given, window.counts.unbind(), window.here, strict=True)
+        ]
+        losses = dict(zip(names, entries, strict=True)) if keyed else entries
+        read = read_losses(losses, vector_allowed=False)
+        values = read.values().to(window.counts)
+        call = Call(read, values, read.present(values.device), window.scale, penalty)
+        with torch.autocast(values.device.type, enabled=False), torch.no_grad():
+            window.add(call)
+
+    def finish(self) -> BackwardReport:
+        """Ends the window: asks the method once and adds to ``.grad``."""
+        window = self._window
+        if window is None:
+            raise InvalidArgument("`finish` must follow at least one `accumulate`; got none.")
+        self._window = None
+        with torch.autocast(window.counts.device.type, enabled=False), torch.no_grad():
+            return window.finish()
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
         if self._names is None:
-            self._names = read.names
+            self._names = names
         require(
-            read.names == self._names,
+            names == self._names,
             "losses",
             f"name the tasks of the first update in the same order, {list(self._names)}",
-            list(read.names),
+            list(names),
             "Give None for a task without labels.",
         )
 

@@ -67,16 +67,16 @@ class Call:
 
     def seeds(self, weights: Tensor | None = None) -> list[Tensor]:
         """Where the gradient of each present loss starts: weight (default 1) times scale."""
-        tensors, values = self.losses.tensors, self.values
+        values = self.values
         starts = torch.ones_like(values) if weights is None else weights.to(values)
         starts = starts * self.scale if self.scaled else starts
         pieces = starts.unbind()  # views of one vector: K tasks must not mean K small products
         chosen = pieces if self.everyone else [pieces[k] for k in self.losses.tasks]
         return [
             piece
-            if loss.dtype == piece.dtype and loss.dim() == 0
+            if loss.dtype == values.dtype and loss.dim() == 0
             else piece.to(loss).reshape(loss.shape)
-            for piece, loss in zip(chosen, tensors, strict=True)
+            for piece, loss in zip(chosen, self.losses.tensors, strict=True)
         ]
 
     def seed(self, scalar: Tensor) -> Tensor:

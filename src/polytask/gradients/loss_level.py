@@ -1,9 +1,11 @@
 """Loss level: weights come from the losses alone, so one ordinary backward pass is enough."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from polytask.balancing import LossBalancer
+from polytask.balancing import LinearBalancer, LossBalancer
 
 from .branching import Branch, any_branch
 from .call import Call, Settings, backward, backward_weighted
@@ -20,19 +22,18 @@ def at_losses(balance: LossBalancer, call: Call, settings: Settings) -> Backward
     a branch the heads get the weights too, as in the papers on loss balancing; with one they keep
     weight 1 unless asked otherwise.
     """
+    weights = loss_weights(balance, call.values, call.present, None, call.seed)
+    flags = backward_with(weights, call, settings)
+    return BackwardReport(weights, None, call.present, flags | {ONE_BACKWARD})
+
+
+def backward_with(weights: Tensor, call: Call, settings: Settings) -> frozenset[str]:
+    """One backward pass of Σ_k w_k L_k, and of the penalty; returns flags."""
     losses = call.losses
-    values = call.values.requires_grad_()
-    with torch.enable_grad():
-        objective = balance(values, None if losses.stacked is not None else call.present)
-    if objective.requires_grad:
-        torch.autograd.backward(objective, call.seed(objective))
-    scaled = torch.zeros_like(values) if values.grad is None else values.grad
-    weights: Tensor = scaled / call.scale
-    values.requires_grad_(False)
-    flags = {ONE_BACKWARD}
+    flags = frozenset({HEADS_WEIGHTED})
     if losses.stacked is not None:
+        scaled = weights * call.scale if call.scaled else weights
         backward([losses.stacked], [scaled.to(losses.stacked)], keep=call.keep)
-        flags.add(HEADS_WEIGHTED)
     elif settings.heads == "one" and (branches := _branches(call)):
         behind = walk([branch.representation for branch in branches], into_branches=True)
         private = [leaf for leaf, _ in private_leaves(call, branches, behind)]
@@ -47,12 +48,39 @@ def at_losses(balance: LossBalancer, call: Call, settings: Settings) -> Backward
             branches=branches,
             private=private,
         )
-        return BackwardReport(weights.detach(), None, call.present, frozenset(flags))
+        return frozenset()
     else:
         backward(losses.tensors, call.seeds(weights), keep=call.keep)
-        flags.add(HEADS_WEIGHTED)
     call.add_penalty()
-    return BackwardReport(weights.detach(), None, call.present, frozenset(flags))
+    return flags
+
+
+def loss_weights(
+    balance: LossBalancer,
+    values: Tensor,
+    present: Tensor,
+    counts: Tensor | None,
+    seed: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """∂objective/∂losses; the gradients of the objective's own scalars are added to ``.grad``.
+
+    Args:
+        balance: The method.
+        values: Losses, [tasks], detached.
+        present: [tasks].
+        counts: Labels behind the losses, if they are known.
+        seed: Objective → where its gradient starts, which is the scale.
+    """
+    if isinstance(balance, LinearBalancer):
+        return balance.weights(present, counts, values.dtype)
+    values = values.detach().requires_grad_()
+    with torch.enable_grad():
+        objective = balance(values, present, counts)
+    if not objective.requires_grad:
+        return torch.zeros_like(values)
+    start = seed(objective)
+    torch.autograd.backward(objective, start)
+    return torch.zeros_like(values) if values.grad is None else values.grad / start.to(values)
 
 
 def _branches(call: Call) -> list[Branch]:

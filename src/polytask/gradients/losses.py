@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -32,12 +33,12 @@ class Losses:
     keyed: bool
     stacked: Tensor | None = None
 
-    @property
+    @cached_property
     def tasks(self) -> list[int]:
         """Positions of the present tasks."""
         return [k for k, entry in enumerate(self.entries) if entry is not None]
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """Losses of the present tasks."""
         return [entry for entry in self.entries if entry is not None]
@@ -55,25 +56,26 @@ class Losses:
                 kind = torch.promote_types(kind, entry.dtype)
         kind = promoted(kind)
         with torch.no_grad():
+            if len(given) == len(self.entries):
+                flat = [entry if entry.dim() == 0 else entry.reshape(()) for entry in given]
+                return torch.stack(flat).to(kind)
             nothing = torch.zeros((), dtype=kind, device=given[0].device)
             return torch.stack(
-                [
-                    nothing if entry is None else entry if entry.dim() == 0 else entry.reshape(())
-                    for entry in self.entries
-                ]
+                [nothing if entry is None else entry.reshape(()) for entry in self.entries]
             ).to(kind)
 
     def present(self, device: torch.device) -> Tensor:
         """[tasks], False for absent ones."""
-        here = [True] * len(self.names) if self.stacked is not None else self._here()
+        if len(self.tasks) == len(self.names) or self.stacked is not None:
+            return torch.ones(len(self.names), dtype=torch.bool, device=device)
+        here = [entry is not None for entry in self.entries]
         return torch.tensor(here, dtype=torch.bool, device=device)
-
-    def _here(self) -> list[bool]:
-        return [entry is not None for entry in self.entries]
 
 
 def promoted(kind: torch.dtype) -> torch.dtype:
     """At least float32."""
+    if kind in (torch.float32, torch.float64):
+        return kind
     return torch.promote_types(kind, torch.float32)
 
 

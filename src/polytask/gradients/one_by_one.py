@@ -22,7 +22,6 @@ def fill_rows(
     *,
     keep: bool,
     heads_too: bool,
-    adding: bool = False,
 ) -> list[Part]:
     """Writes the gradient of every task into its row.
 
@@ -33,7 +32,6 @@ def fill_rows(
         sources: Where the tasks start.
         keep: Whether the graph is needed again.
         heads_too: Whether the gradients of what only one task reaches are wanted.
-        adding: Add to what is there.
 
     Returns:
         (leaf, gradient, task) of the heads.
@@ -44,8 +42,7 @@ def fill_rows(
     for k in range(len(call.losses.names)):
         outputs, seeds = sources.of(k)
         if not outputs:
-            if not adding:
-                rows.clear(k)
+            rows.clear(k)
             continue
         own: list[Tensor] = []
         if heads_too and graph.branches:
@@ -59,7 +56,7 @@ def fill_rows(
             retain_graph=keep or k != tasks[-1],
             allow_unused=True,
         )
-        (rows.add if adding else rows.fill)(k, gradients[: len(columns)])
+        rows.fill(k, gradients[: len(columns)])
         for leaf, gradient in zip(own, gradients[len(columns) :], strict=True):
             if gradient is not None:
                 parts.append((leaf, gradient, k))

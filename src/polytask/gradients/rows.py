@@ -38,13 +38,9 @@ class Rows:
         self._shapes = shapes
         self._views = [split(row, shapes) for row in self.matrix]
 
-    def add(self, task: int, gradients: Sequence[Tensor | None]) -> None:
-        """Adds to a row."""
-        pairs = zip(self._views[task], gradients, strict=True)
-        reached = [(view, _dense(g)) for view, g in pairs if g is not None]
-        if reached:
-            views, given = zip(*reached, strict=True)
-            torch._foreach_add_(list(views), list(given))
+    def write(self, task: int, number: int, gradient: Tensor) -> None:
+        """Writes a single gradient into a row."""
+        self._views[task][number].copy_(_dense(gradient))
 
     def fill(self, task: int, gradients: Sequence[Tensor | None]) -> None:
         """Writes a row; what a task does not reach is zero."""

@@ -91,7 +91,7 @@ class SharedParameters:
                 return Graph(found.leaves, found.leaves, [], (), found, found)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
-            self._learn(call, [leaf for leaf, mask in pairs if alone or several(mask)])
+            self._learn(call.losses.tasks, [leaf for leaf, mask in pairs if alone or several(mask)])
         shared = {id(leaf) for leaf in self._columns}
         trunk, heads = [], []
         for leaf, mask in zip(found.leaves, found.masks, strict=True):
@@ -112,7 +112,7 @@ class SharedParameters:
         trunk = [leaf for leaf in behind.leaves if id(leaf) not in apart]
         if self._too_early(call):
             return list(behind.leaves), []
-        self._learn(call, trunk)
+        self._learn(call.losses.tasks, trunk)
         return trunk, private
 
     def _too_early(self, call: Call) -> bool:
@@ -121,11 +121,17 @@ class SharedParameters:
         """
         return not self._columns and len(call.losses.tasks) == 1 < len(call.losses.names)
 
-    def _learn(self, call: Call, found: Sequence[Tensor]) -> None:
+    def settle(self, tasks: Sequence[int], found: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The shared parameters, if these are those that several of these tasks reach."""
+        if not self._given:
+            self._learn(tasks, found)
+        return self._columns
+
+    def _learn(self, present: Sequence[int], found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""
         known = {id(leaf) for leaf in self._columns}
         new = [leaf for leaf in found if id(leaf) not in known]
-        tasks = set(call.losses.tasks)
+        tasks = set(present)
         if self._columns and found and len(new) == len(found) and tasks <= self._seen:
             raise InvalidArgument(
                 "The losses reach none of the shared parameters of the earlier updates. Make a new "

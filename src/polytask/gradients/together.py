@@ -18,8 +18,11 @@ from .rows import row_format
 from .shared import Graph
 from .sources import Sources
 
-FEWEST_TASKS = 2
-"""Below, one pass per task is at least as fast."""
+FEWEST_TASKS = 16
+"""Below, one pass per task is at least as fast where every gradient must be formed anyway."""
+
+FEWEST_TASKS_SAVING = 4
+"""Below, one pass per task is at least as fast even where some gradients need not be formed."""
 
 _SMALL = 2**12
 
@@ -58,7 +61,7 @@ class Plan:
 def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
     """The plan for a graph that can be walked back for all tasks at once, else None."""
     like = graph.trunk[0]
-    if num_tasks < FEWEST_TASKS or like.device.type != "cpu":
+    if num_tasks < min(FEWEST_TASKS, FEWEST_TASKS_SAVING) or like.device.type != "cpu":
         return None
     if graph.private or (not graph.branches and graph.parting is None):
         return None
@@ -70,6 +73,8 @@ def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
     layers: list[Layer] = []
     if all(full_precision(leaf) for leaf in graph.trunk):
         layers = [layer for layer in linear_layers(nodes) if layer.cheaper(num_tasks)]
+    if num_tasks < (FEWEST_TASKS_SAVING if layers else FEWEST_TASKS):
+        return None
     apart = {id(layer.weight) for layer in layers}
     columns = [leaf for leaf in graph.trunk if id(leaf) not in apart]
     size = row_format(graph.columns)[0].itemsize
@@ -113,7 +118,10 @@ class Together:
             for column, block in zip(plan.columns, found, strict=False)
         ]
         backs = iter(found[len(places) :])
-        self._backs = [_joined([next(backs) for _ in layer.nodes]) for layer in plan.layers]
+        self._backs = []
+        for layer in plan.layers:
+            parts = [back for _, back in zip(layer.nodes, backs, strict=False)]
+            self._backs.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
 
     def gramian(self) -> Float[Tensor, "tasks tasks"]:
         """All inner products, in float64; zero for absent tasks."""
@@ -183,10 +191,6 @@ def _stacked(sources: Sources, tasks: Sequence[int]) -> tuple[list[GradientEdge]
             starts.append(edge)
             stacks.append(torch.stack([torch.zeros_like(like) if g is None else g for g in sent]))
     return starts, stacks
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def _order(block: Tensor) -> list[int]:

@@ -57,6 +57,13 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda plan: plan.defence.input_gradient is not None and _combines(plan),
     ),
     Refusal(
+        "`accumulate` above 1",
+        '`at` = "representation"',
+        "a representation belongs to the rows of one micro-batch",
+        'Use at = "parameters", or a larger batch size.',
+        lambda plan: plan.accumulate > 1 and plan.at == "representation",
+    ),
+    Refusal(
         '`at` = "representation" or `heads` = "weighted"',
         "a method that weighs losses",
         "its one backward pass measures no gradients, and its weights reach the heads anyway",

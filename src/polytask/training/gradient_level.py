@@ -50,11 +50,12 @@ class GradientLevel:
             if passed.penalties:  # added once, unweighted, before the graph is taken apart
                 penalty = torch.stack([*passed.penalties]).sum() / len(examples)
                 torch.autograd.backward(penalty, retain_graph=True)
-            losses = self._named((passed.sums / divisors).unbind(), here)
             if len(examples) == 1:
-                report = self.engine(losses)
+                report = self.engine(self._named((passed.sums / divisors).unbind(), here))
             else:
-                self.engine.accumulate(losses)
+                voting = torch.where(present, counts, 0.0)
+                counted = dict(zip(self.tasks, voting.unbind(), strict=True))
+                self.engine.accumulate(self._named(passed.sums.unbind(), here), counted)
         if len(examples) > 1:
             report = self.engine.finish()
         return Seen(total, report.weights, report)

@@ -332,7 +332,7 @@ class TestBudget:
             model.zero_grad()
             losses = [loss + 0.0 * extra.sum() for loss in model.losses()]
             if attempt == 0:
-                with pytest.warns(PolytaskWarning, match="2 times per task"):
+                with pytest.warns(PolytaskWarning, match="one more backward pass"):
                     report = step(losses)
             else:
                 report = step(losses)
