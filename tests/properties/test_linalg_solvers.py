@@ -84,13 +84,13 @@ def dualproj_residual(gramian, weights):
 
 
 def upgrad_residual(gramian, weights):
-    """Each task's projection, recovered by giving it all the preference."""
+    """Each task's projection is that of a mean in which it has all the preference."""
     worst, size = 0.0, len(gramian)
     total = np.zeros(size)
     for task in range(size):
         preference = np.zeros(size)
         preference[task] = 1.0
-        one = solve_upgrad(gramian, preference, EPS).weights
+        one = solve_dualproj(gramian, preference, EPS).weights
         total += one / size
         cosines, norms, v = unit(gramian, one)
         start = preference * norms
@@ -134,8 +134,18 @@ def projections_residual(gramian, weights):
     return float(np.abs(slopes - slopes.mean()).max() / np.abs(v).max())
 
 
-def aligned_residual(gramian, _):
-    return solve_aligned_mtl(gramian, np.ones(len(gramian)), "min", EPS).residual
+def aligned_residual(gramian, weights):
+    """With w = Bp, the rows of B are orthogonal and equally long in the metric of G: BGB = σI."""
+    size = len(gramian)
+    chosen = np.concatenate([equal(gramian)[None], np.eye(size)[[0, -1]]])
+    rows = [weights] + [solve_aligned_mtl(gramian, p, "min", EPS).weights for p in chosen[1:]]
+    aligned = np.stack(rows).astype(LONG)
+    products = aligned @ gramian.astype(LONG) @ aligned.T
+    expected = chosen @ chosen.T
+    return float(
+        np.abs(products / products[1, 1] - expected).max()
+        / expected.min(where=expected > 0, initial=1.0)
+    )
 
 
 def equal(gramian):

@@ -199,7 +199,7 @@ def _last_digits(
     mu: float,
     candidate: Array,
 ) -> Array | None:
-    """v of a crossing with the digits that its plain solution lost: Newton on exact sums.
+    """The v of a crossing with the digits that its plain solution lost: Newton on exact sums.
 
     On the support, F = Gv + Gu - μ1 and f = vᵀGv - φ vanish. With x = G_SS⁻¹1 and r = G_SS⁻¹F, the
     correction is dv = dμ x - r, and dμ follows from f + 2 (Gv)ᵀdv = 0. None if it does not settle.

@@ -1,4 +1,4 @@
-"""Products with twice the digits: what ill-conditioned systems need to be solved to the last one."""
+"""Products with twice the digits, which ill-conditioned systems need."""
 
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ def affine(
     offsets: Array | None = None,
     lost: LostDigits = NOTHING_LOST,
 ) -> Array:
-    """vectors @ matrix + offsets, rounded once at the end instead of after every addition.
+    """Returns vectors @ matrix + offsets, rounded once at the end instead of after every addition.
 
     Both factors are cut into four slices of so few bits that a product of two slices is exact in
     double precision (error-free transformation); the products are then added together with the

@@ -44,7 +44,7 @@ def pseudo_solve(matrix: Array, side: Array, precision: float) -> tuple[Array, b
 def equal_projections(
     gramian: Array, side: Array, precision: float
 ) -> tuple[Array, Array, Array, bool]:
-    """a = C⁺q, the cosine matrix C, the norms, and whether C was rank-deficient."""
+    """Returns a = C⁺q, the cosine matrix C, the norms, and whether C was rank-deficient."""
     cosines, norms = cosine_matrix(gramian)
     solved, deficient = pseudo_solve(cosines, side, precision)
     if not deficient and not well_conditioned(cosines):

@@ -67,8 +67,14 @@ def solve_fair(gramian: Array, alpha: float, precision: float) -> Solution:
 
     every step with an exact line search (the slope along the step changes its sign once), followed
     by the exact best multiple of w. Converged when max_k |w_k^(1/a) (Gw)_k - 1| exceeds its own
-    rounding error by at most 1e-13; at most 100 steps. a = 1 is Nash bargaining; a → ∞ tends to
-    MGDA. At a Pareto-stationary point no solution exists: the weights are zero, and flagged.
+    rounding error by at most 1e-13; at most 100 steps. If that rounding error is larger, the last
+    digits come from sums that lose none, and the residual is the last relative change of a weight.
+    a = 1 is Nash bargaining; a → ∞ tends to MGDA. At a Pareto-stationary point no solution exists:
+    the weights are zero, and flagged.
+
+    The raw miss |w_k^(1/a) (Gw)_k - 1| is no measure of the weights: where (Gw)_k is a small
+    difference of large terms, rounding one weight in its last digit changes it by more than 1e-8.
+    Such solutions are flagged `ILL_CONDITIONED`; their weights are as right as the others.
 
     Args:
         gramian: G, [tasks, tasks].
@@ -83,13 +89,13 @@ def solve_fair(gramian: Array, alpha: float, precision: float) -> Solution:
     if rows.size == 0:
         return conclude(np.ones(gramian.shape[0]), 0.0, STATIONARY)
     matrix, exponents, offset = equilibrate(restrict(gramian, rows))
-    # log2 of τ, with the largest gradient as the unit.
-    targets = exponents * (1.0 / alpha - 1.0)
-    pair = _two_tasks(matrix, targets * math.log(2.0), 1.0 / alpha) if rows.size == 2 else None
+    # log τ, with the largest gradient as the unit.
+    targets = np.multiply(exponents, (1.0 / alpha - 1.0) * math.log(2.0), dtype=np.float64)
+    pair = _two_tasks(matrix, targets, 1.0 / alpha) if rows.size == 2 else None
     if pair is not None:
         found, residual, flags = pair
     else:
-        found, residual, flags = _newton(matrix, targets * math.log(2.0), alpha, precision)
+        found, residual, flags = _newton(matrix, targets, alpha, precision)
     if STATIONARY in flags:
         return conclude(weights, 0.0, STATIONARY)
     # G → 4^offset G divides w by 2^(2 offset a / (1 + a)).
@@ -179,7 +185,7 @@ def _newton(
 def _last_digits(
     matrix: Array, targets: Array, power: float, x: Array
 ) -> tuple[Array, float, float]:
-    """x correct to rounding, the size of its last correction, and the largest miss that is left.
+    """Returns x correct to rounding, its last relative correction, and the largest miss left.
 
     The problem is well-conditioned in its misses: a relative miss ε moves no x_k by more than a·ε
     in the metric of the Hessian. Digits are lost only when Hx is added up, so Newton's method on
