@@ -95,6 +95,31 @@ def test_pcgrad_in_a_given_order(jacobian, step, expected):
     near(pcgrad_weights((jacobian @ jacobian.T).numpy(), order), expected)
 
 
+def surgery(gramian, order, itself=False):
+    """Algorithm 1 with explicit loops; `itself`: as public copies that visit j = i, too."""
+    total = np.zeros(len(gramian))
+    for i, others in enumerate(order):
+        c = np.eye(len(gramian))[i]
+        for j in [*others, i] if itself else others:
+            slope = gramian[j] @ c
+            if slope < 0:
+                c[j] -= slope / gramian[j, j]
+        total += c
+    return total
+
+
+def test_pcgrad_visits_the_others_only():
+    """Mutation: including the task itself changes some updates, though not many."""
+    rng, changed = np.random.default_rng(0), 0
+    for _ in range(1000):
+        rows = rng.standard_normal((4, 5))
+        order = np.array([rng.permutation([j for j in range(4) if j != i]) for i in range(4)])
+        weights = pcgrad_weights(rows @ rows.T, order)
+        np.testing.assert_allclose(weights, surgery(rows @ rows.T, order), rtol=1e-10)
+        changed += not np.allclose(weights, surgery(rows @ rows.T, order, True), rtol=1e-4)
+    assert 0 < changed < 100
+
+
 def test_directions_on_two_tasks():
     near(ConFIG()(J2 @ J2.T) @ J2, (0.158809, 2.070607, 2.070607))
     near(NashMTL(max_norm=1.0)(J2 @ J2.T) @ J2, (0.054153, 0.706069, 0.706069))
