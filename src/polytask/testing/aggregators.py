@@ -207,6 +207,24 @@ class AggregatorLaws:
         assert not direction.any()
         assert same_state(before, method.state_dict())
 
+    def test_ready_weights(self, aggregator: Aggregator) -> None:
+        """Weights that need no gradients are those that `forward` would have given."""
+        if not isinstance(aggregator, GramianAggregator):
+            pytest.skip("has no weights without gradients")
+        method = copy.deepcopy(aggregator)
+        for step in range(6):
+            jacobian = random_jacobian(step, 4)
+            present = torch.tensor([True, True, step != 2, True])
+            twin = copy.deepcopy(method)
+            ready = method.ready_weights(present)
+            asked = output_of(twin, jacobian, losses_for(jacobian, step), present)
+            if ready is None:
+                assert method.needs != "none", "promised to need no gradients"
+                output_of(method, jacobian, losses_for(jacobian, step), present)
+            else:
+                assert torch.equal(ready.to(asked), asked), f"step {step} differs"
+            assert same_state(method.state_dict(), twin.state_dict()), "another state"
+
     def test_state_round_trip(self, aggregator: Aggregator) -> None:
         """Saved at any moment and loaded strictly into a fresh instance, it goes on bit by bit."""
         for steps in (0, 1, 3):

@@ -216,7 +216,34 @@ class NormalisesTheUpdate(_Like):
         return found._replace(weights=found.weights / safe)
 
 
+class PromisesToNeedNothing(_Like):
+    needs = "none"
+
+
+class CountsReadyWeightsTwice(_Like):
+    """An age that `ready_weights` does not move lets weights live for ever."""
+
+    def __init__(self):
+        super().__init__()
+        self.remember("kept")
+
+    def ready_weights(self, present):
+        weights = self.kept if self.kept.numel() else None
+        return None if weights is None else weights * present
+
+    def weigh(self, problem):
+        found = super().weigh(problem)
+        self.kept = torch.zeros(problem.num_tasks, dtype=torch.float64)
+        self.kept[problem.tasks] = torch.from_numpy(found.weights)
+        return found
+
+    def reset(self):
+        self.forget()
+
+
 DEFECTS = [
+    (PromisesToNeedNothing, LAWS.test_ready_weights),
+    (CountsReadyWeightsTwice, LAWS.test_ready_weights),
     (DividesByAnAbsoluteEpsilon, LAWS.test_size_of_all_gradients),
     (LeavesZeroRowsInTheHull, LAWS.test_zero_gradient_does_not_stop_the_others),
     (CosinesWithoutAClamp, LAWS.test_degenerate_gradients),
