@@ -1,18 +1,25 @@
-"""What a solve costs, as a ratio to one NumPy matrix product of the same size, and how exact it is.
+"""What a solve costs, beside a matrix product and beside the solvers of torchjd and LibMTL.
 
     python benchmarks/solvers/solvers.py [--tasks 2 8 40] [--problems 15] [--markdown FILE]
 
 Random Gramians with much conflict (Gaussian gradients, tasks x max(3, 1.5 tasks), sizes spread over
-a decade), float64. The floor is timed between the solvers, call by call, so that other load on the
-machine hits both; ratios can be compared between machines, microseconds cannot. If torchjd can be
-imported (install it into another environment: it is no dependency), its aggregators are timed on
-the same Gramians. `error` is the residual of each problem's own optimality conditions, worst of all
-problems; for torchjd it is the largest relative difference to our weights.
+a decade), float64, one thread. Per problem, the solver, one NumPy product G @ G and the peers are
+timed one after another, so that other load on the machine hits all of them; the table holds medians
+over the problems of the fastest round of each (3 rounds; a peer is not asked again after 0.2 s).
+Ratios can be compared between machines, microseconds cannot. `error` is the residual of each
+problem's own optimality conditions.
+
+Peers take part if they can be imported (they are no dependencies): torchjd from an environment with
+`torchjd[full]==0.18.0`, LibMTL from a checkout on PYTHONPATH (empty its LibMTL/__init__.py, which
+imports what its solvers do not need). torchjd is timed from the Gramian where it takes one, else
+(ConFIG, Nash-MTL) from a Jacobian of this size; LibMTL computes the Gramian of that Jacobian within
+the time.
 """
 
 import argparse
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,72 +69,107 @@ def solvers(tasks: int) -> dict[str, Solver]:
     }
 
 
-def peers() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """torchjd's weightings by our names, if it is installed."""
+def torchjd_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]:
+    """Name: call on (Gramian, Jacobian)."""
     if importlib.util.find_spec("torchjd") is None:
         return {}
     from torchjd import aggregation as jd
 
-    names = {
-        "UPGrad": jd.UPGradWeighting,
-        "DualProj": jd.DualProjWeighting,
-        "MGDA": jd.MGDAWeighting,
-        "CAGrad": lambda: jd.CAGradWeighting(c=0.5),
-        "IMTLG": jd.IMTLGWeighting,
-        "AlignedMTL": jd.AlignedMTLWeighting,
-        "PCGrad": jd.PCGradWeighting,
+    return {
+        "UPGrad": lambda g, _: jd.UPGradWeighting()(g),
+        "DualProj": lambda g, _: jd.DualProjWeighting()(g),
+        "MGDA": lambda g, _: jd.MGDAWeighting()(g),
+        "CAGrad": lambda g, _: jd.CAGradWeighting(c=0.5)(g),
+        "NashMTL": lambda _, j: jd.NashMTL(n_tasks=len(j))(j),
+        "FairGrad(2)": lambda g, _: jd.FairGradWeighting(alpha=2.0)(g),
+        "IMTLG": lambda g, _: jd.IMTLGWeighting()(g),
+        "ConFIG": lambda _, j: jd.ConFIG()(j),
+        "AlignedMTL": lambda g, _: jd.AlignedMTLWeighting()(g),
+        "PCGrad": lambda g, _: jd.PCGradWeighting()(g),
+        "GradVac": lambda g, _: jd.GradVacWeighting()(g),
     }
-    found = {}
-    for name, build in names.items():
-        try:
-            found[name] = build()
-        except (AttributeError, ImportError) as error:
-            print(f"torchjd: {name} skipped: {error}")
-    return found
+
+
+def libmtl_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]:
+    """LibMTL's methods without its trainer: the gradients are handed in, the result is dropped."""
+    if importlib.util.find_spec("LibMTL") is None:
+        return {}
+    from LibMTL import weighting
+
+    def call(name: str, **options: object) -> Callable[[torch.Tensor, torch.Tensor], object]:
+        def run(_: torch.Tensor, jacobian: torch.Tensor) -> object:
+            method = getattr(weighting, name)()
+            method.task_num, method.device, method.rep_grad = len(jacobian), "cpu", False
+            method.init_param()
+            method._compute_grad_dim = lambda: None
+            method._compute_grad = lambda *_, **__: jacobian.clone()
+            method._get_grads = lambda *_, **__: jacobian.float()  # MGDA starts in this dtype
+            method.get_share_params = method.zero_grad_share_params = list
+            method._backward_new_grads = lambda *_, **__: None
+            method._reset_grad = lambda *_: None
+            losses = torch.ones(len(jacobian), dtype=torch.float64, requires_grad=True)
+            return method.backward(losses, **options)
+
+        return run
+
+    return {
+        "UPGrad": call("UPGrad", UPGrad_norm_eps=1e-4, UPGrad_reg_eps=1e-4),
+        "MGDA": call("MGDA", mgda_gn="none"),
+        "CAGrad": call("CAGrad", calpha=0.5, rescale=0),
+        "NashMTL": call("Nash_MTL", update_weights_every=1, optim_niter=20, max_norm=1.0),
+        "FairGrad(2)": call("FairGrad", FairGrad_alpha=2.0),
+        "PCGrad": call("PCGrad"),
+        "GradVac": call("GradVac", GradVac_beta=0.5, GradVac_group_type=0),
+        # Its Aligned_MTL calls torch.symeig, which torch has removed.
+    }
 
 
 def problems(tasks: int, count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(tasks)
-    rows = [
+    return [
         rng.standard_normal((tasks, max(3, (3 * tasks) // 2))) * 10.0 ** rng.random((tasks, 1))
         for _ in range(count)
     ]
-    return [row @ row.T for row in rows]
 
 
-def clock(call: Callable[..., object], gramian: np.ndarray | torch.Tensor) -> float:
+def clock(call: Callable[..., object], *arguments: object) -> float:
     start = time.perf_counter()
-    call(gramian)
+    call(*arguments)
     return time.perf_counter() - start
 
 
-def measure(tasks: int, count: int, repeats: int = 7) -> list[tuple[str, float, float, float]]:
-    """Name, microseconds, ratio to the floor and worst residual of every solver."""
-    gramians = problems(tasks, count)
+def measure(tasks: int, count: int, rounds: int = 3) -> list[tuple[str, list[float], float]]:
+    """Name, median seconds (ours, product, torchjd, LibMTL; NaN: not taken) and worst residual."""
     table = []
     for name, solve in solvers(tasks).items():
-        solve(gramians[0])
-        costs, floors, worst = [], [], 0.0
-        for gramian in gramians:
-            pairs = [
-                (clock(solve, gramian), clock(lambda g: g @ g, gramian)) for _ in range(repeats)
-            ]
-            costs.append(min(cost for cost, _ in pairs))
-            floors.append(min(floor for _, floor in pairs))
+        peers = [found.get(name) for found in (torchjd_peers(), libmtl_peers())]
+        times: list[list[float]] = []
+        worst = 0.0
+        for jacobian in problems(tasks, count):
+            gramian = jacobian @ jacobian.T
+            tensors = torch.from_numpy(gramian), torch.from_numpy(jacobian)
+            best = [np.inf, np.inf, np.inf, np.inf]
+            for _ in range(rounds):
+                best[0] = min(best[0], clock(solve, gramian))
+                best[1] = min(best[1], clock(lambda g: g @ g, gramian))
+                for index, peer in enumerate(peers, start=2):
+                    if peer is not None and not 0.2 < best[index] < np.inf:
+                        try:
+                            best[index] = min(best[index], clock(peer, *tensors))
+                        except Exception as error:  # noqa: BLE001 (a peer's failure is its result)
+                            print(f"{name}, {tasks} tasks: {type(error).__name__}: {error}")
+                            peers[index - 2] = None
             worst = max(worst, solve(gramian).residual)
-        cost, floor = float(np.median(costs)), float(np.median(floors))
-        table.append((name, 1e6 * cost, cost / floor, worst))
-    for name, weigh in peers().items():
-        ours = solvers(tasks)[name]
-        costs, worst = [], 0.0
-        for gramian in gramians:
-            tensor = torch.from_numpy(gramian)
-            costs.append(min(clock(weigh, tensor) for _ in range(3)))
-            mine = ours(gramian).weights
-            worst = max(worst, float(np.abs(weigh(tensor).numpy() - mine).max() / mine.max()))
-        cost, floor = float(np.median(costs)), float(np.median(floors))
-        table.append((f"torchjd {name}", 1e6 * cost, cost / floor, worst))
+            times.append(best)
+        median = np.median(np.array(times), axis=0)
+        table.append((name, [float(x) if np.isfinite(x) else np.nan for x in median], worst))
     return table
+
+
+def ratio(peer: float, ours: float) -> str:
+    return (
+        "" if np.isnan(peer) else f"{peer / ours:.1f}" if peer < 10 * ours else f"{peer / ours:.0f}"
+    )
 
 
 def main() -> None:
@@ -137,12 +179,18 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["| tasks | solver | µs | ratio to G @ G | error |", "| --- | --- | --- | --- | --- |"]
+    warnings.simplefilter("ignore")
+    lines = [
+        "| tasks | solver | µs | ratio to G @ G | torchjd / ours | LibMTL / ours | error |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for tasks in arguments.tasks:
-        for name, cost, ratio, worst in measure(tasks, arguments.problems):
-            lines.append(f"| {tasks} | {name} | {cost:.0f} | {ratio:.0f} | {worst:.0e} |")
+        for name, (ours, floor, theirs, libmtl), worst in measure(tasks, arguments.problems):
+            cells = [f"{1e6 * ours:.0f}", f"{ours / floor:.0f}"]
+            cells += [ratio(theirs, ours), ratio(libmtl, ours), f"{worst:.0e}"]
+            lines.append(f"| {tasks} | {name} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
     text = "\n".join(lines)
-    print(text)
     if arguments.markdown is not None:
         arguments.markdown.write_text(text + "\n", encoding="utf-8")
 

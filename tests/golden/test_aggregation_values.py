@@ -71,6 +71,61 @@ WEIGHTS = [
 ]
 
 
+# Updates by torchjd 0.18.0 on torch 2.13.0 in float64, where it has no ridge and no early stop;
+# printed to twelve decimals by benchmarks/balancing/torchjd_agreement.py's environment.
+K3 = torch.tensor(
+    [[2.0, -1, 0.5, 1], [0.3, 1.5, -1, 0.2], [-0.7, 0.4, 1.8, 0.9]], dtype=torch.float64
+)
+K2 = torch.tensor([[2.0, -1, 0.5, 1], [-1.3, 1.5, -1, 0.2]], dtype=torch.float64)
+TORCHJD = [
+    (Mean, K3, (0.533333333333, 0.3, 0.433333333333, 0.7)),
+    (DualProj, K3, (0.533333333333, 0.3, 0.433333333333, 0.7)),  # the mean does not conflict
+    (IMTLG, K3, (0.421441512337, 0.522944544160, 0.250950815230, 0.620752000318)),
+    (
+        lambda: FairGrad(1.0),
+        K3,
+        (0.789395486699, 0.896620189764, 0.504665412905, 1.148146254580),
+    ),
+    (
+        lambda: FairGrad(2.0),
+        K3,
+        (0.637480065554, 0.816479828663, 0.388461437486, 0.955565082615),
+    ),
+    (AlignedMTL, K3, (0.408886005621, 0.434098274462, 0.281312555315, 0.593884018212)),
+    (
+        lambda: AlignedMTL((0.5, 0.3, 0.2)),
+        K3,
+        (0.666953999968, 0.249907310797, 0.182791295523, 0.597507377976),
+    ),
+    (
+        lambda: AlignedMTL(sigma="median"),
+        K3,
+        (0.605508218247, 0.642844384743, 0.416588148769, 0.879466767680),
+    ),
+    (
+        lambda: AlignedMTL(sigma="rmse"),
+        K3,
+        (0.581418326724, 0.617269089432, 0.400014363292, 0.844477549709),
+    ),
+    (ConFIG, K3, (1.300214275915, 1.613367316517, 0.774223285942, 1.915118916833)),
+    (
+        lambda: ConFIG((1, 2, 3)),
+        K3,
+        (0.497737486819, 1.764436010410, 1.027404218660, 1.687151005179),
+    ),
+    (lambda: NashMTL(1.0), K3, (0.455757696735, 0.517663907617, 0.291368712348, 0.662882549236)),
+    (PCGrad, K2, (0.959405622490, 1.121301204819, -1.031534136546, 2.080706827309)),
+]
+
+
+@pytest.mark.parametrize(("method", "jacobian", "expected"), TORCHJD)
+def test_updates_of_torchjd(method, jacobian, expected):
+    # 1e-8: its Nash-MTL and FairGrad are iterations that end with nine to twelve digits.
+    assert (method()(jacobian @ jacobian.T) @ jacobian).tolist() == pytest.approx(
+        expected, abs=1e-8
+    )
+
+
 def near(tensor, expected, tolerance=1e-6):
     assert np.asarray(tensor).ravel() == pytest.approx(np.asarray(expected).ravel(), abs=tolerance)
 
@@ -93,6 +148,31 @@ def test_pcgrad_in_a_given_order(jacobian, step, expected):
     tasks = len(jacobian)
     order = np.array([[j for j in range(tasks) if j != i][::step] for i in range(tasks)])
     near(pcgrad_weights((jacobian @ jacobian.T).numpy(), order), expected)
+
+
+def surgery(gramian, order, itself=False):
+    """Algorithm 1 with explicit loops; `itself`: as public copies that visit j = i, too."""
+    total = np.zeros(len(gramian))
+    for i, others in enumerate(order):
+        c = np.eye(len(gramian))[i]
+        for j in [*others, i] if itself else others:
+            slope = gramian[j] @ c
+            if slope < 0:
+                c[j] -= slope / gramian[j, j]
+        total += c
+    return total
+
+
+def test_pcgrad_visits_the_others_only():
+    """Mutation: including the task itself changes some updates, though not many."""
+    rng, changed = np.random.default_rng(0), 0
+    for _ in range(1000):
+        rows = rng.standard_normal((4, 5))
+        order = np.array([rng.permutation([j for j in range(4) if j != i]) for i in range(4)])
+        weights = pcgrad_weights(rows @ rows.T, order)
+        np.testing.assert_allclose(weights, surgery(rows @ rows.T, order), rtol=1e-10)
+        changed += not np.allclose(weights, surgery(rows @ rows.T, order, True), rtol=1e-4)
+    assert 0 < changed < 100
 
 
 def test_directions_on_two_tasks():

@@ -17,46 +17,10 @@ from polytask._linalg import (
     solve_nash,
     solve_upgrad,
 )
+from polytask.testing.problems import constructed_gramian
 
 EPS = float(np.finfo(np.float64).eps)
 LONG = np.longdouble
-SIZES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 40)
-SHARES = (0.12, 0.12, 0.12, 0.1, 0.1, 0.1, 0.1, 0.06, 0.06, 0.05, 0.04, 0.02, 0.01)
-
-
-def constructed(rng):
-    """A Gramian: cosine matrix of condition up to 1e8, norms spread over up to six decades."""
-    size = int(rng.choice(SIZES, p=SHARES))
-    kind, condition = rng.choice(4), 10.0 ** (8.0 * rng.random())
-    if kind == 0:  # random directions, log-uniform spectrum
-        basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
-        values = condition ** -rng.random(size)
-        values[0], values[-1] = 1.0, 1.0 / condition
-        matrix = (basis * values) @ basis.T
-    elif kind == 1:  # nearly Pareto stationary: the small eigenvector is positive
-        start = rng.standard_normal((size, size))
-        start[:, 0] = np.abs(start[:, 0]) + 0.05
-        basis, _ = np.linalg.qr(start)
-        values = 0.1 + 0.9 * rng.random(size)
-        values[0] = 1.0 / condition
-        matrix = (basis * values) @ basis.T
-    elif kind == 2:  # all along one line, with signs
-        noise = rng.standard_normal((size, size)) / np.sqrt(size * condition)
-        rows = np.column_stack([np.sign(rng.standard_normal(size)), noise])
-        matrix = rows @ rows.T
-    else:
-        rows = rng.standard_normal((size, max(3, (3 * size) // 2)))
-        matrix = rows @ rows.T
-    root = np.sqrt(np.diagonal(matrix))
-    matrix = matrix / root[:, None] / root
-    np.fill_diagonal(matrix, 1.0)
-    values = np.linalg.eigvalsh(matrix)
-    if values[0] < 1e-8 * values[-1]:
-        matrix += (1.05e-8 * values[-1] - values[0]) * np.eye(size)
-        matrix /= matrix[0, 0]
-    norms = 10.0 ** (rng.random(size) * rng.choice([0, 3, 6]) - 3)
-    gramian = norms[:, None] * matrix * norms
-    return 0.5 * (gramian + gramian.T)
 
 
 def unit(gramian, weights):
@@ -84,13 +48,13 @@ def dualproj_residual(gramian, weights):
 
 
 def upgrad_residual(gramian, weights):
-    """Each task's projection, recovered by giving it all the preference."""
+    """Each task's projection is that of a mean in which it has all the preference."""
     worst, size = 0.0, len(gramian)
     total = np.zeros(size)
     for task in range(size):
         preference = np.zeros(size)
         preference[task] = 1.0
-        one = solve_upgrad(gramian, preference, EPS).weights
+        one = solve_dualproj(gramian, preference, EPS).weights
         total += one / size
         cosines, norms, v = unit(gramian, one)
         start = preference * norms
@@ -134,8 +98,18 @@ def projections_residual(gramian, weights):
     return float(np.abs(slopes - slopes.mean()).max() / np.abs(v).max())
 
 
-def aligned_residual(gramian, _):
-    return solve_aligned_mtl(gramian, np.ones(len(gramian)), "min", EPS).residual
+def aligned_residual(gramian, weights):
+    """With w = Bp, the rows of B are orthogonal and equally long in the metric of G: BGB = σI."""
+    size = len(gramian)
+    chosen = np.concatenate([equal(gramian)[None], np.eye(size)[[0, -1]]])
+    rows = [weights] + [solve_aligned_mtl(gramian, p, "min", EPS).weights for p in chosen[1:]]
+    aligned = np.stack(rows).astype(LONG)
+    products = aligned @ gramian.astype(LONG) @ aligned.T
+    expected = chosen @ chosen.T
+    return float(
+        np.abs(products / products[1, 1] - expected).max()
+        / expected.min(where=expected > 0, initial=1.0)
+    )
 
 
 def equal(gramian):
@@ -162,7 +136,7 @@ def check(name, count, seed):
     solve, residual = SOLVERS[name]
     rng = np.random.default_rng(seed)
     for index in range(count):
-        gramian = constructed(rng)
+        gramian = constructed_gramian(rng)
         found = solve(gramian)
         assert np.isfinite(found.weights).all()
         assert "not-converged" not in found.flags, (index, found)
@@ -183,7 +157,7 @@ def test_optimal_on_ten_thousand_constructed_gramians(name):
 def test_the_raw_nash_equation_holds_where_float64_can_hold_it():
     rng = np.random.default_rng(5)
     for _ in range(200):
-        gramian = constructed(rng)
+        gramian = constructed_gramian(rng)
         found = solve_nash(gramian, EPS)
         cosines, _, v = unit(gramian, found.weights)
         rounding = 4 * EPS * float((v * (np.abs(cosines) @ v)).max())
@@ -224,7 +198,7 @@ def test_frank_wolfe_with_a_step_rule_would_not_close_it():
 
 def test_equilibration_is_exact():
     rng = np.random.default_rng(1)
-    gramian = constructed(rng)
+    gramian = constructed_gramian(rng)
     matrix, exponents, offset = equilibrate(gramian)
     total = exponents + offset
     assert np.array_equal(np.ldexp(matrix, total[:, None] + total[None, :]), gramian)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .compensated import NOTHING_LOST, LostDigits, affine, well_conditioned
 from .lcp import lcp_residual, solve_lcp
 from .min_norm import solve_min_norm
 from .scaling import equilibrate, positive_rows, restrict
@@ -11,7 +12,9 @@ from .solution import STATIONARY, TOLERANCE, Array, Solution, conclude
 
 _ROUNDS = 60
 _ACCEPT = 1e-12
-_DIGITS = 1e-9
+_DIGITS = 1e-4
+_CORRECTIONS = 3
+_SETTLED = 1e-10
 
 
 def solve_cagrad(gramian: Array, c: float, precision: float) -> Solution:
@@ -96,7 +99,7 @@ def _two_tasks(gramian: Array, c: float, radius: float) -> tuple[Array, float] |
     miss = abs(gap) if 0.0 < first < 1.0 else max(0.0, -gap if first == 1.0 else gap)
     norms = math.sqrt(g11), math.sqrt(g22)
     residual = miss / (min(norms) * (one * norms[0] + two * norms[1]))
-    return (np.array([one, two]), residual) if residual <= _DIGITS else None
+    return (np.array([one, two]), residual) if residual <= _ACCEPT else None
 
 
 def _extra_weights(
@@ -106,7 +109,10 @@ def _extra_weights(
     matrix, exponents, _ = equilibrate(gramian)
     mean = np.ldexp(uniform, exponents)
     units = np.ldexp(1.0, exponents.min() - exponents)
-    slopes = matrix @ mean
+    slopes, lost, exact = matrix @ mean, NOTHING_LOST, not well_conditioned(matrix)
+    if exact:
+        slopes = affine(mean[None], matrix)[0]
+        lost = LostDigits(offsets=affine(mean[None], matrix, -slopes[None]))
     phi = c * c * float(mean @ slopes)
 
     projected, residuals = solve_lcp(matrix, slopes[None])  # μ = 0: DualProj
@@ -123,13 +129,13 @@ def _extra_weights(
     support = extra > 0.0
     if not support.any():
         support = relative <= relative.min()
-    best, smallest = extra, np.inf
+    best, smallest, level = extra, np.inf, 0.0
     for _ in range(_ROUNDS):
         mu, candidate = _crossing(matrix, slopes, units, phi, support)
         if low < mu < high:
             residual = _residual(matrix, slopes - mu * units, candidate, phi)
             if residual < smallest:
-                best, smallest = candidate, residual
+                best, smallest, level = candidate, residual, mu
             if residual <= _ACCEPT:
                 break
         else:  # visited before, or no crossing: halve the bracket
@@ -138,7 +144,7 @@ def _extra_weights(
         candidate = found[0]
         residual = _residual(matrix, slopes - mu * units, candidate, phi)
         if residual < smallest:
-            best, smallest = candidate, residual
+            best, smallest, level = candidate, residual, mu
         if residual <= _ACCEPT or not low < mu < high:  # the bracket is down to two numbers
             break
         support = candidate > 0.0
@@ -146,6 +152,10 @@ def _extra_weights(
             high = mu
         else:
             low = mu
+    if exact and smallest <= TOLERANCE:
+        sharper = _last_digits(matrix, slopes, lost, units, phi, level, best)
+        if sharper is not None:
+            best = sharper
     return np.ldexp(best, -exponents), smallest, False
 
 
@@ -178,3 +188,42 @@ def _crossing(
     mu = (big_y + float(np.sqrt(discriminant))) / big_x
     candidate[inside] = np.maximum(mu * solved[:, 0] - solved[:, 1], 0.0)
     return mu, candidate
+
+
+def _last_digits(
+    matrix: Array,
+    slopes: Array,
+    lost: LostDigits,
+    units: Array,
+    phi: float,
+    mu: float,
+    candidate: Array,
+) -> Array | None:
+    """The v of a crossing with the digits that its plain solution lost: Newton on exact sums.
+
+    On the support, F = Gv + Gu - μ1 and f = vᵀGv - φ vanish. With x = G_SS⁻¹1 and r = G_SS⁻¹F, the
+    correction is dv = dμ x - r, and dμ follows from f + 2 (Gv)ᵀdv = 0. None if it does not settle.
+    """
+    inside = candidate.nonzero()[0]
+    block = matrix[inside][:, inside]
+    v = candidate.copy()
+    try:
+        inverse = np.linalg.inv(block)
+    except np.linalg.LinAlgError:
+        return None
+    for _ in range(_CORRECTIONS):
+        shifts = slopes - mu * units
+        # What rounding took from the shifts: the products with units, powers of two, are exact.
+        back = shifts - slopes
+        rounding = (slopes - (shifts - back)) - (mu * units + back)
+        taken = rounding if lost.offsets is None else rounding + lost.offsets[0]
+        miss = affine(v[None], matrix, shifts[None], LostDigits(offsets=taken[None]))[0, inside]
+        product = affine(v[None], matrix)[0, inside]
+        x, r = inverse @ units[inside], inverse @ miss
+        reach = float(v[inside] @ product) - phi
+        turn = (2.0 * float(product @ r) - reach) / (2.0 * float(product @ x))
+        change = turn * x - r
+        mu += turn
+        v[inside] += change
+    settled = float(np.abs(change).max()) <= _SETTLED * float(np.abs(v).max())
+    return v if settled and bool((v >= 0.0).all()) else None

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .compensated import NOTHING_LOST, LostDigits, affine, well_conditioned
 from .lcp import solve_lcp
 from .scaling import equilibrate, is_stationary, positive_rows, restrict
 from .solution import STATIONARY, Array, Solution, conclude
@@ -82,7 +83,11 @@ def solve_dualproj(gramian: Array, preference: Array, precision: float) -> Solut
         scaled = np.ldexp(preference[rows], exponents)
         if is_stationary(matrix, scaled, precision):  # the mean is a rounding error: nothing to do
             return conclude(weights, 0.0, STATIONARY)
-        found, residuals = solve_lcp(matrix, (matrix @ scaled)[None])
+        offsets, lost = scaled[None] @ matrix, NOTHING_LOST
+        if not well_conditioned(matrix):
+            offsets = affine(scaled[None], matrix)
+            lost = LostDigits(offsets=affine(scaled[None], matrix, -offsets))
+        found, residuals = solve_lcp(matrix, offsets, lost=lost)
         weights[rows] = preference[rows] + np.ldexp(found[0], -exponents)
         residual = float(residuals[0])
     stationary = is_stationary(gramian, weights, precision)

@@ -1,10 +1,16 @@
 """Methods that invert the cosine matrix: IMTL-G and ConFIG."""
 
+import math
+
 import numpy as np
 import torch
 
-from .scaling import positive_rows, restrict
+from .compensated import LostDigits, affine, well_conditioned
+from .scaling import equilibrate, positive_rows, restrict
 from .solution import RANK_DEFICIENT, STATIONARY, Array, Solution, conclude
+
+_CORRECTIONS = 3
+_SETTLED = 1e-10
 
 
 def cosine_matrix(gramian: Array) -> tuple[Array, Array]:
@@ -35,6 +41,42 @@ def pseudo_solve(matrix: Array, side: Array, precision: float) -> tuple[Array, b
     return basis @ ((basis.T @ side) / values[kept]), not bool(kept.all())
 
 
+def equal_projections(
+    gramian: Array, side: Array, precision: float
+) -> tuple[Array, Array, Array, bool]:
+    """Returns a = C⁺q, the cosine matrix C, the norms, and whether C was rank-deficient."""
+    cosines, norms = cosine_matrix(gramian)
+    solved, deficient = pseudo_solve(cosines, side, precision)
+    if not deficient and not well_conditioned(cosines):
+        solved = _last_digits(gramian, side, solved)
+    return solved, cosines, norms, deficient
+
+
+def _last_digits(gramian: Array, side: Array, solved: Array) -> Array:
+    """C⁻¹q to rounding, by iterative refinement of G y = Dq with C⁻¹q = Dy.
+
+    The entries of C and of D are rounded, which an ill-conditioned system would multiply: it is the
+    equilibrated Gramian that is exact, and D is taken to twice the digits.
+    """
+    matrix = equilibrate(gramian).matrix
+    lengths = np.sqrt(np.diagonal(matrix))
+    diagonal = np.diag(lengths)
+    excess = affine(lengths[None], diagonal, -np.diagonal(matrix)[None])
+    below = side * -excess / (2.0 * lengths)  # √m = l + (m - l²)/2l
+    target = affine(side[None], diagonal)
+    lost = LostDigits(offsets=-(affine(side[None], diagonal, -target) + below))
+    inverse = np.linalg.inv(matrix)
+    y, miss = np.zeros_like(target), -target
+    change = miss
+    for _ in range(_CORRECTIONS):
+        change = miss @ inverse
+        y = y - change
+        miss = affine(y, matrix, -target, lost)
+    if not float(np.abs(change).max()) <= _SETTLED * float(np.abs(y).max()):
+        return solved
+    return np.asarray(y[0] * lengths)
+
+
 def solve_imtl_g(gramian: Array, precision: float) -> Solution:
     """α with Σα = 1 and equal projections dᵀg_k/‖g_k‖ of the update d = Jᵀα on all gradients.
 
@@ -61,12 +103,12 @@ def solve_imtl_g(gramian: Array, precision: float) -> Solution:
         weights[rows] = norms[::-1] / norms.sum()
         stationary = 1.0 + cosines[0, 1] <= 4.0 * precision
         return conclude(weights, 0.0, *([STATIONARY] if stationary else []))
-    cosines, norms = cosine_matrix(restrict(gramian, rows))
     ones = np.ones(rows.size)
-    solved, deficient = pseudo_solve(cosines, ones, precision)
+    small = restrict(gramian, rows)
+    solved, cosines, norms, deficient = equal_projections(small, ones, precision)
     flags = [RANK_DEFICIENT] if deficient else []
     directions = solved * (norms.min() / norms)
-    total = float(directions.sum())
+    total = math.fsum(directions)
     # Equal projections in a rank-deficient set may not exist; then C⁺1 is their least-squares form.
     residual = 0.0 if deficient else _projection_spread(cosines, solved, ones)
     if abs(total) <= rows.size * precision * float(np.abs(directions).sum()):
@@ -98,13 +140,13 @@ def solve_config(gramian: Array, preference: Array, precision: float) -> Solutio
     if rows.size == 0:
         return conclude(np.ones(size), 0.0, STATIONARY)
     weights = np.zeros(size)
-    cosines, norms = cosine_matrix(restrict(gramian, rows))
     side = preference[rows] / preference[rows].max()
-    solved, deficient = pseudo_solve(cosines, side, precision)
+    small = restrict(gramian, rows)
+    solved, cosines, norms, deficient = equal_projections(small, side, precision)
     flags = [RANK_DEFICIENT] if deficient else []
     residual = 0.0 if deficient else _projection_spread(cosines, solved, side)
-    projections = cosines @ solved
-    squared = float(solved @ projections)
+    projections = cosines @ solved if deficient else side
+    squared = math.fsum(solved * projections)
     if squared <= rows.size * precision * float(np.abs(solved).sum()) ** 2:
         return conclude(weights, residual, STATIONARY, *flags)
     # ℓ/‖v‖ = Σ_k ‖g_k‖ (Ca)_k / ‖v‖²

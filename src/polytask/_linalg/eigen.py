@@ -5,7 +5,12 @@ from typing import Literal
 import numpy as np
 import torch
 
+from .graded import inverse_root
+from .scaling import positive_rows, restrict
 from .solution import RANK_DEFICIENT, STATIONARY, Array, Solution, conclude
+
+_GRADED = 1e-6
+"""Below this share of the largest eigenvalue an ordinary decomposition loses too many digits."""
 
 
 def solve_aligned_mtl(
@@ -16,8 +21,10 @@ def solve_aligned_mtl(
 ) -> Solution:
     """Makes the gradients orthogonal and equally long: w = √σ V Λ^(-1/2) Vᵀ p.
 
-    G = VΛVᵀ. Eigenvalues up to K · precision · λ_max are rounding errors and are left out. σ is the
-    smallest ("min"), the lower median ("median") or the mean ("rmse") of the others.
+    G = VΛVᵀ. What is left of a task beyond the others counts as a rounding error and is left out if
+    it is less than K · precision of that task's own squared norm: the error of G_ij is about
+    precision · ‖g_i‖‖g_j‖, so small gradients are known as well as large ones. σ is the smallest
+    ("min"), the lower median ("median") or the mean ("rmse") of the eigenvalues that are kept.
 
     Args:
         gramian: G, [tasks, tasks].
@@ -33,17 +40,22 @@ def solve_aligned_mtl(
     trace = float(np.trace(gramian))
     if trace <= 0.0:
         return conclude(preference.copy(), 0.0, STATIONARY)
-    relative = gramian / trace
+    # Divided by a power of two, which loses nothing.
+    relative = np.ldexp(gramian, -int(np.frexp(trace)[1]))
     values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(relative)))
-    first = int(np.searchsorted(values, size * precision * values[-1], side="right"))
-    kept, basis = values[first:], vectors[:, first:]
-    if scale == "min":
-        sigma = float(kept[0])
-    elif scale == "median":
-        sigma = float(kept[(len(kept) - 1) // 2])
+    if values[0] > _GRADED * values[-1]:
+        weights = vectors @ ((vectors.T @ preference) / np.sqrt(values))
+        residual = float(np.abs(relative @ vectors - vectors * values).max()) / float(values[-1])
     else:
-        sigma = float(kept.mean())
-    weights = basis @ (np.sqrt(sigma / kept) * (basis.T @ preference))
-    # How well the decomposition reproduces G: its natural, backward error.
-    residual = float(np.abs(relative @ basis - basis * kept).max()) / float(values[-1])
-    return conclude(weights, residual, *([RANK_DEFICIENT] if first else []))
+        weights = np.zeros(size)
+        rows = np.flatnonzero(positive_rows(relative))
+        found = inverse_root(restrict(relative, rows), preference[rows], precision)
+        weights[rows], values, residual = found.product, found.values, found.residual
+    if scale == "min":
+        sigma = float(values[0])
+    elif scale == "median":
+        sigma = float(values[(len(values) - 1) // 2])
+    else:
+        sigma = float(values.mean())
+    weights *= np.sqrt(sigma)
+    return conclude(weights, residual, *([RANK_DEFICIENT] if len(values) < size else []))

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .compensated import NOTHING_LOST, LostDigits, well_conditioned
 from .interior import interior_point
-from .pivoting import enumerate_supports, pivot
+from .pivoting import enumerate_supports, pivot, settle
 from .solution import Array
 
 _ENUMERATE_UP_TO = 8
@@ -32,6 +33,7 @@ def solve_lcp(
     matrix: Array,
     offsets: Array,
     support: "np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None" = None,
+    lost: LostDigits = NOTHING_LOST,
 ) -> LCPSolution:
     """Finds z ≥ 0 with y = Hz + q ≥ 0 and zᵀy = 0, for many q at once.
 
@@ -42,7 +44,9 @@ def solve_lcp(
     2. up to 8 unknowns, enumeration of all supports: exact, whatever the rank of H;
        above, Mehrotra's interior point, then one exact solve on the support that it found.
 
-    The best of the solutions is kept; its residual tells whether it is good enough.
+    The best of the solutions is kept; its residual tells whether it is good enough. If H is
+    ill-conditioned, a solution may satisfy the conditions to rounding and still be wrong in half
+    of its digits: then `settle` finds the others.
 
     Args:
         matrix: H, [unknowns, unknowns], symmetric and positive semi-definite, rows of similar size
@@ -50,6 +54,7 @@ def solve_lcp(
         offsets: q, [problems, unknowns], one problem per row.
         support: First guess of the entries with z > 0, [problems, unknowns]; default: those with
             q < 0.
+        lost: Digits of H and q below their last ones, if these are rounded sums themselves.
 
     Example:
         >>> import numpy as np
@@ -72,6 +77,11 @@ def solve_lcp(
         slack = solutions[left] @ matrix + offsets[left]
         polished = pivot(matrix, offsets[left], support=solutions[left] > slack)
         _keep_better(matrix, offsets, solutions, residuals, left, polished)
+    solved = np.flatnonzero((residuals <= _ACCEPT) & solutions.any(axis=1))
+    if solved.size and not well_conditioned(matrix):
+        sharper, sure = settle(matrix, offsets[solved], solutions[solved], lost.of(solved))
+        solutions[solved[sure]] = sharper[sure]
+        residuals[solved[sure]] = lcp_residual(matrix, offsets[solved[sure]], sharper[sure])
     return LCPSolution(solutions, residuals)
 
 

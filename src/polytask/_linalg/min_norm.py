@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .compensated import LostDigits
 from .lcp import solve_lcp
 from .scaling import equilibrate, is_stationary, positive_rows, restrict
 from .solution import STATIONARY, Array, Solution, conclude
@@ -42,7 +43,11 @@ def solve_min_norm(gramian: Array, precision: float) -> Solution:
         matrix, exponents, _ = equilibrate(restrict(gramian, rows))
         # Column k in the unit of task k: e_k = (norm of the smallest) / (norm of k) ≤ 1.
         units = np.ldexp(1.0, exponents.min() - exponents)
-        found, residuals = solve_lcp(matrix + np.outer(units, units), -units[None])
+        shift = np.outer(units, units)
+        shifted = matrix + shift
+        back = shifted - matrix
+        rounding = (matrix - (shifted - back)) + (shift - back)
+        found, residuals = solve_lcp(shifted, -units[None], lost=LostDigits(matrix=rounding))
         share = found[0] * units
         weights[rows] = share / share.sum()
         residual = float(residuals[0])

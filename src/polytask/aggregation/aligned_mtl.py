@@ -42,10 +42,11 @@ class AlignedMTL(GramianAggregator):
         tensor([0.5591, 0.4083])
 
     Note:
-        Eigenvalues below the rounding error of the Gramian (K · eps · λ_max, eps of the precision
-        in which it was accumulated) are left out, flagged "rank-deficient": kept, they would shrink
-        the update to the size of rounding errors. By the same rule tasks whose gradients are
-        smaller than √eps of the largest one are not resolved.
+        What remains of a gradient beyond the others is left out, flagged "rank-deficient", if it is
+        a rounding error of the Gramian (K · eps of the gradient's own squared norm, eps of the
+        precision in which the Gramian was accumulated): kept, it would shrink the update to the
+        size of rounding errors. Public code compares eigenvalues with eps of the largest one, and
+        so leaves out tasks with small gradients, too.
 
     Reference:
         Senushkin, Patakin, Kuznetsov, Konushin, "Independent component alignment for multi-task

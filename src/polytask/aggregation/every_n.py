@@ -5,10 +5,11 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask._checks import require
-from polytask._linalg import Solution
+from polytask._linalg import Array, Solution
 
 from .base import GramianAggregator, Problem
 from .gradvac import same_number
@@ -72,10 +73,7 @@ class EveryN(GramianAggregator):
         if self.kept.numel():
             same_number(len(self.kept), problem.num_tasks)
         found = self.aggregator.weigh(problem)
-        kept = np.full(problem.num_tasks, np.nan)
-        kept[problem.tasks] = found.weights
-        self.kept = torch.from_numpy(kept)
-        self.age = torch.ones(1, dtype=torch.float64)
+        self._keep(problem.tasks, found.weights, problem.num_tasks)
         return found
 
     def ready_weights(self, present: Bool[Tensor, " tasks"]) -> Float[Tensor, " tasks"] | None:
@@ -83,15 +81,25 @@ class EveryN(GramianAggregator):
         tasks = np.flatnonzero(present.cpu().numpy())
         reused = self._reuse(tasks)
         if reused is None:
-            return self.aggregator.ready_weights(present)
+            ready = self.aggregator.ready_weights(present)
+            if ready is not None and tasks.size:
+                self._keep(tasks, ready.cpu().double().numpy()[tasks], len(present))
+                self.flags = self.aggregator.flags
+            return ready
         weights = np.zeros(len(present))
         weights[tasks] = reused
         self.flags = frozenset({"reused"})
         return torch.from_numpy(weights)
 
-    def _reuse(
-        self, tasks: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    ) -> "np.ndarray[tuple[int], np.dtype[np.float64]] | None":
+    def _keep(self, tasks: NDArray[np.int64], weights: Array, num_tasks: int) -> None:
+        """Stores weights of age one; those of absent tasks are unknown."""
+        kept = np.full(num_tasks, np.nan)
+        if weights.any():  # no update at all, at a stationary point, is not for the next ones
+            kept[tasks] = weights
+        self.kept = torch.from_numpy(kept)
+        self.age = torch.ones(1, dtype=torch.float64)
+
+    def _reuse(self, tasks: NDArray[np.int64]) -> Array | None:
         """Kept weights of `tasks`, if there are some for all of them that are young enough."""
         if not self.kept.numel() or self.age.item() >= self.n or tasks.size == 0:
             return None

@@ -4,10 +4,12 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask._checks import probability
-from polytask._linalg import Solution
+from polytask._linalg import Array, Solution
 
 from .base import GramianAggregator, Problem
 from .gradvac import same_number
@@ -55,7 +57,6 @@ class MovingAverageWeights(GramianAggregator):
         probability("decay", decay)
         self.aggregator = aggregator
         self.decay = decay
-        # Weights of the past take part: even a method that always has its own ready must be asked.
         self.needs, self.needs_losses = aggregator.needs, aggregator.needs_losses
         self.draws, self.scale, self.cost = aggregator.draws, aggregator.scale, aggregator.cost
         self.paper = aggregator.paper
@@ -65,15 +66,31 @@ class MovingAverageWeights(GramianAggregator):
     def weigh(self, problem: Problem) -> Solution:
         """The moving average, moved by the method's weights."""
         found = self.aggregator.weigh(problem)
+        return found._replace(weights=self._mix(problem.tasks, found.weights, problem.num_tasks))
+
+    def ready_weights(self, present: Bool[Tensor, " tasks"]) -> Float[Tensor, " tasks"] | None:
+        """The moving average, where the method has weights ready that move it."""
+        ready = self.aggregator.ready_weights(present)
+        if ready is None:
+            return None
+        self.flags = self.aggregator.flags
+        tasks = np.flatnonzero(present.cpu().numpy())
+        weights = np.zeros(len(present))
+        if tasks.size:
+            weights[tasks] = self._mix(tasks, ready.cpu().double().numpy()[tasks], len(present))
+        return torch.from_numpy(weights)
+
+    def _mix(self, tasks: NDArray[np.int64], newest: Array, num_tasks: int) -> Array:
+        """Moves λ of the present tasks by their newest weights, and returns it."""
         if self.average.numel() == 0:
-            self.average = torch.full((problem.num_tasks,), torch.nan, dtype=torch.float64)
-        same_number(len(self.average), problem.num_tasks)
+            self.average = torch.full((num_tasks,), torch.nan, dtype=torch.float64)
+        same_number(len(self.average), num_tasks)
         average = self.average.numpy().copy()
-        past = average[problem.tasks]
-        mixed = self.decay * past + (1.0 - self.decay) * found.weights
-        average[problem.tasks] = np.where(np.isnan(past), found.weights, mixed)
+        past = average[tasks]
+        mixed = self.decay * past + (1.0 - self.decay) * newest
+        average[tasks] = np.where(np.isnan(past), newest, mixed)
         self.average = torch.from_numpy(average)
-        return found._replace(weights=average[problem.tasks])
+        return np.asarray(average[tasks])
 
     def reset(self) -> None:
         """Forgets the average and resets the method."""

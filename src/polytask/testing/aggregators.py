@@ -109,13 +109,17 @@ class AggregatorLaws:
             assert total == pytest.approx(1.0, abs=1e-9), f"sum {total} on {name}"
 
     def test_linear_under_scaling(self, aggregator: Aggregator) -> None:
-        """The update at the mean of two vectors of scales is the mean of the updates."""
+        """The update at the mean of two vectors of scales is the mean of the updates, and doubles
+        with them: an update that ignores scales would be lawful otherwise.
+        """
         _promised(aggregator, "linear-under-scaling")
         for jacobian, one, two in scalings():
             ends = [update_of(copy.deepcopy(aggregator), c * jacobian) for c in (one, two)]
             middle = update_of(copy.deepcopy(aggregator), 0.5 * (one + two) * jacobian)
             natural = rounding_scale((one + two) * jacobian, middle)
             assert_close(middle, 0.5 * (ends[0] + ends[1]), natural, "not linear")
+            double = update_of(copy.deepcopy(aggregator), 2.0 * one * jacobian)
+            assert_close(double, 2.0 * ends[0], natural, "not proportional")
 
     def test_scale_invariant(self, aggregator: Aggregator) -> None:
         """The update does not notice the sizes of the gradients."""
@@ -198,9 +202,28 @@ class AggregatorLaws:
         jacobian = random_jacobian(7, 3)
         update_of(method, jacobian)
         before = copy.deepcopy(method.state_dict())
-        direction = update_of(method, jacobian, None, torch.zeros(3, dtype=torch.bool))
+        another = random_jacobian(8, 3)
+        direction = update_of(method, another, None, torch.zeros(3, dtype=torch.bool))
         assert not direction.any()
         assert same_state(before, method.state_dict())
+
+    def test_ready_weights(self, aggregator: Aggregator) -> None:
+        """Weights that need no gradients are those that `forward` would have given."""
+        if not isinstance(aggregator, GramianAggregator):
+            pytest.skip("has no weights without gradients")
+        method = copy.deepcopy(aggregator)
+        for step in range(6):
+            jacobian = random_jacobian(step, 4)
+            present = torch.tensor([True, True, step != 2, True])
+            twin = copy.deepcopy(method)
+            ready = method.ready_weights(present)
+            asked = output_of(twin, jacobian, losses_for(jacobian, step), present)
+            if ready is None:
+                assert method.needs != "none", "promised to need no gradients"
+                output_of(method, jacobian, losses_for(jacobian, step), present)
+            else:
+                assert torch.equal(ready.to(asked), asked), f"step {step} differs"
+            assert same_state(method.state_dict(), twin.state_dict()), "another state"
 
     def test_state_round_trip(self, aggregator: Aggregator) -> None:
         """Saved at any moment and loaded strictly into a fresh instance, it goes on bit by bit."""

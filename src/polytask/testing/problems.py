@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_TASKS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 40)
+_SHARES = (0.12, 0.12, 0.12, 0.1, 0.1, 0.1, 0.1, 0.06, 0.06, 0.05, 0.04, 0.02, 0.01)
 
 
 def random_jacobian(seed: int, tasks: int, params: int | None = None) -> Tensor:
@@ -63,3 +68,42 @@ def scalings() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     for tasks in SIZES:
         one = torch.logspace(-3, 2, tasks, dtype=torch.float64)[:, None]
         yield random_jacobian(40 + tasks, tasks), one, one.flip(0)
+
+
+def constructed_gramian(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A Gramian whose cosine matrix has a condition up to 1e8, of norms over up to six decades.
+
+    2 to 40 tasks of four kinds: random directions, nearly Pareto stationary, nearly on one line,
+    and Gaussian gradients.
+    """
+    size = int(rng.choice(_TASKS, p=_SHARES))
+    kind, condition = rng.choice(4), 10.0 ** (8.0 * rng.random())
+    if kind == 0:  # random directions, log-uniform spectrum
+        basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
+        values = condition ** -rng.random(size)
+        values[0], values[-1] = 1.0, 1.0 / condition
+        matrix = (basis * values) @ basis.T
+    elif kind == 1:  # nearly Pareto stationary: the small eigenvector is positive
+        start = rng.standard_normal((size, size))
+        start[:, 0] = np.abs(start[:, 0]) + 0.05
+        basis, _ = np.linalg.qr(start)
+        values = 0.1 + 0.9 * rng.random(size)
+        values[0] = 1.0 / condition
+        matrix = (basis * values) @ basis.T
+    elif kind == 2:  # all along one line, with signs
+        noise = rng.standard_normal((size, size)) / np.sqrt(size * condition)
+        rows = np.column_stack([np.sign(rng.standard_normal(size)), noise])
+        matrix = rows @ rows.T
+    else:
+        rows = rng.standard_normal((size, max(3, (3 * size) // 2)))
+        matrix = rows @ rows.T
+    root = np.sqrt(np.diagonal(matrix))
+    matrix = matrix / root[:, None] / root
+    np.fill_diagonal(matrix, 1.0)
+    values = np.linalg.eigvalsh(matrix)
+    if values[0] < 1e-8 * values[-1]:
+        matrix += (1.05e-8 * values[-1] - values[0]) * np.eye(size)
+        matrix /= matrix[0, 0]
+    norms = 10.0 ** (rng.random(size) * rng.choice([0, 3, 6]) - 3)
+    gramian = norms[:, None] * matrix * norms
+    return np.asarray(0.5 * (gramian + gramian.T))

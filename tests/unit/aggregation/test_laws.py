@@ -71,6 +71,15 @@ METHODS = {
     "equal-pcgrad": lambda: EqualizeNorms(PCGrad()),
     "equal-upgrad-one": lambda: EqualizeNorms(UPGrad(), "one"),
     "equal-sum-minimum": lambda: EqualizeNorms(Sum(), "minimum"),
+    "average-mean": lambda: MovingAverageWeights(Mean()),
+    "average-every-2-mgda": lambda: MovingAverageWeights(EveryN(MGDA(), 2), 0.5),
+    "every-3-clip-upgrad": lambda: EveryN(ClipTaskGradients(UPGrad(), 2.0), 3),
+    "every-2-gradnorm": lambda: EveryN(GradNorm(), 2),
+    "every-2-every-2-nash": lambda: EveryN(EveryN(NashMTL(), 2), 2),
+    "clip-equal-cagrad": lambda: ClipTaskGradients(EqualizeNorms(CAGrad()), 2.0),
+    "equal-average-every-fairgrad": lambda: EqualizeNorms(
+        MovingAverageWeights(EveryN(FairGrad(2.0), 2))
+    ),
     "nested": lambda: EveryN(MovingAverageWeights(EqualizeNorms(PCGrad())), 2),
 }
 

@@ -291,6 +291,78 @@ def test_a_task_that_was_absent_makes_weights_anew():
     assert torch.equal(method(G3), UPGrad()(G3))
 
 
+def test_zero_weights_are_not_reused():
+    method, present = EveryN(NashMTL(), 3), torch.ones(2, dtype=torch.bool)
+    stationary = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
+    assert not method(stationary).any()
+    assert "stationary" in method.flags
+    assert method.ready_weights(present) is None
+    assert torch.equal(method(G2), NashMTL()(G2))
+
+
+def test_compositions_do_what_their_parts_do():
+    inner = ClipTaskGradients(UPGrad((3.0, 2.0, 1.0)), 2.0)
+    outer = EveryN(ClipTaskGradients(UPGrad((3.0, 2.0, 1.0)), 2.0), 2)
+    first = inner(G3)
+    assert torch.equal(outer(G3), first)
+    assert torch.equal(outer(2.0 * G3), first)  # reused
+    assert torch.equal(outer(2.0 * G3), inner(2.0 * G3))
+    clipped = J3 * (2.0 / J3.norm(dim=1)).clamp(max=1.0)[:, None]
+    wanted = UPGrad((3.0, 2.0, 1.0))(clipped @ clipped.T) @ clipped
+    assert torch.allclose(first @ J3, wanted, rtol=1e-12)
+
+
+def test_an_average_of_ready_weights_needs_no_gradients():
+    method = MovingAverageWeights(EveryN(MGDA(), 3), 0.5)
+    present = torch.ones(2, dtype=torch.bool)
+    assert method.ready_weights(present) is None
+    first = method(G2)
+    assert torch.equal(method.ready_weights(present), first)
+    assert "reused" in method.flags
+    assert MovingAverageWeights(Mean()).ready_weights(present).tolist() == [0.5, 0.5]
+
+
+SCALES = {
+    "Mean": 0.25, "Sum": 1.0, "UPGrad": 0.25, "DualProj": 0.25, "MGDA": 0.25, "CAGrad": 0.35,
+    "PCGrad": 1.0, "GradVac": 1.0, "IMTLG": 0.25, "NashMTL": 1.0, "FairGrad": 1.0,
+    "AlignedMTL": 0.25, "ConFIG": 1.0, "GradNorm": 1.0, "GradDrop": 1.0, "MoCo": 0.025,
+    "DBMTL": 0.1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [m for m in ALL if m.__name__ in SCALES])
+def test_orthonormal_gradients_and_unit_losses_tell_the_scale(method):
+    """CAGrad: (1 + c)/K; MoCo and DB-MTL: the share of the newest gradient in their averages."""
+    instance, four = method(), torch.eye(4, dtype=torch.float64)
+    output = instance(four, torch.ones(4, dtype=torch.float64))
+    wanted = torch.full((4,), SCALES[method.__name__], dtype=torch.float64)
+    assert torch.allclose(output, wanted, rtol=1e-7)
+    kind = {0.25: "mean", 0.35: "mean", 1.0: "sum", 0.025: "mean", 0.1: "sum"}
+    assert instance.scale in {kind[SCALES[method.__name__]], "fixed-norm"}
+
+
+def test_no_method_is_left_out():
+    wrappers = {"EveryN", "MovingAverageWeights", "ClipTaskGradients", "EqualizeNorms"}
+    assert {method.__name__ for method in ALL} == set(SCALES) | wrappers
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.__name__)
+def test_every_class_states_its_facts_itself(method):
+    baseline = method in {Mean, Sum}
+    wrapper = method.__name__ not in SCALES
+    arguments = {EveryN: (UPGrad(), 2), ClipTaskGradients: (UPGrad(), 2.0)}
+    instance = method(*arguments.get(method, (UPGrad(),) if wrapper else ()))
+    assert bool(instance.paper) is not baseline
+    assert instance.guarantees or wrapper
+    if not wrapper:
+        assert "scale" in vars(method)
+    if isinstance(instance, GramianAggregator):
+        assert instance.needs in {"none", "norms", "gramian"}
+        assert (instance.needs == "none") == (instance.cost == "one-backward")
+    else:
+        assert instance.cost == "task-gradients-kept"
+
+
 def test_equal_and_sum_weights_are_ready_without_gradients():
     present = torch.tensor([True, False, True])
     assert Mean().ready_weights(present).tolist() == [0.5, 0.0, 0.5]
