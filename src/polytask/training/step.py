@@ -28,7 +28,7 @@ from polytask.tasks.groups import TaskGroup
 
 from .defence import Defence
 from .freezing import FrozenHeads
-from .losses import Example, counts_of_mixed, training_sums
+from .losses import Example, counts_of_mixed, example_of, training_sums
 from .measure import user_order
 from .seeding import Replay
 from .teaching import Teaching
@@ -144,7 +144,7 @@ class Step:
         for technique in self.defence.inputs:
             batch, mixed = technique(batch)
             mixing = mixing if mixed is None else mixed
-        return Example(batch, mixing)
+        return example_of(batch, mixing)
 
     def _backward(self, examples: Sequence[Example], counts: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Gradients of the objective; per micro-batch its loss sums and the task weights."""

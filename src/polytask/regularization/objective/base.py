@@ -63,7 +63,8 @@ class Penalty(ABC):
         Args:
             blocks: The weights u after the optimizer's step; overwritten.
             steps: Per block a number, or a tensor of the block's shape: the optimizer's metric, not
-                to be written to; 0 for a block that waits, because the optimizer has not stepped all of it yet.
+                to be written to; 0 for a block that waits, because the optimizer has not stepped
+                all of it yet.
         """
         raise Unsupported(f"{type(self).__name__} acts by its gradient and has no proximal step.")
 

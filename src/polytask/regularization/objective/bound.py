@@ -155,9 +155,7 @@ class BoundPenalties:
         """The proximal steps, in the optimizer's metric; right after ``optimizer.step()``."""
         if not self._parameters:
             return
-        steps = multi_tensor_steps(
-            self._optimizer, self._parameters, self._groups, self._scratch
-        )
+        steps = multi_tensor_steps(self._optimizer, self._parameters, self._groups, self._scratch)
         for penalty, layout in self._bound.values():
             if penalty.acts == "prox" and penalty.strength > 0:
                 self._apply(penalty, layout, steps)
