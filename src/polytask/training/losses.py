@@ -6,7 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from polytask.data.batch import Batch
-from polytask.regularization.inputs import Mixing, mixed_counts, mixed_sums
+from polytask.regularization.inputs import Mixing
+from polytask.regularization.inputs.mixing import known_pairs, pair_counts, pair_sum
 from polytask.tasks.base import masked_sum
 from polytask.tasks.groups import TaskGroup
 
@@ -17,10 +18,21 @@ Outputs = Mapping[str, Tensor]
 
 
 class Example(NamedTuple):
-    """A batch as the model sees it in training, and how its rows were mixed."""
+    """A batch as the model sees it in training, and how its rows were mixed.
+
+    The masks of a mixed batch are True where a row and its partner both have a label.
+    """
 
     batch: Batch
     mixing: Mixing | None
+
+
+def example_of(batch: Batch, mixing: Mixing | None) -> Example:
+    """The example of a batch whose inputs were mixed, or were not (None)."""
+    if mixing is None:
+        return Example(batch, None)
+    masks = {name: known_pairs(mask, mixing) for name, mask in batch.masks.items()}
+    return Example(batch._replace(masks=masks), mixing)
 
 
 def training_sums(
@@ -42,7 +54,7 @@ def training_sums(
         loss = own_loss(group, output, target)
         if mixing is not None:
             partner = own_loss(group, output, target.index_select(0, mixing.partner))
-            sums.append(mixed_sums(loss, partner, mask, batch.row_weights, mixing)[0])
+            sums.append(pair_sum(loss, partner, mask, batch.row_weights, mixing))
             continue
         if teaching is not None:
             loss = teaching.blend(group, loss, output, batch.rows)
@@ -55,5 +67,5 @@ def counts_of_mixed(example: Example) -> dict[str, Tensor]:
     batch, mixing = example
     assert mixing is not None
     return {
-        name: mixed_counts(mask, batch.row_weights, mixing) for name, mask in batch.masks.items()
+        name: pair_counts(mask, batch.row_weights, mixing) for name, mask in batch.masks.items()
     }

@@ -35,7 +35,7 @@ from .forward import Forward
 from .freezing import FrozenHeads
 from .gradient_level import GradientLevel
 from .loss_level import LossLevel, Seen
-from .losses import Example, counts_of_mixed
+from .losses import Example, counts_of_mixed, example_of
 from .measure import user_order
 from .moving import Moving
 from .seeding import Replay
@@ -168,7 +168,7 @@ class Step:
         for technique in self.defence.inputs:
             batch, mixed = technique(batch)
             mixing = mixing if mixed is None else mixed
-        return Example(batch, mixing)
+        return example_of(batch, mixing)
 
     def _backward(self, examples: Sequence[Example], counts: Tensor) -> Seen:
         """The gradients of the update; per task its loss sums and its weight."""

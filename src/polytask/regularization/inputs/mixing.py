@@ -50,14 +50,11 @@ def mixed_sums(
         Zhang, Cissé, Dauphin & Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018.
         https://arxiv.org/abs/1710.09412
     """
-    both = mask & mask.index_select(0, mixing.partner)
-    shape = (-1,) + (1,) * (own.ndim - 1)
-    first, second = (part.to(own.dtype).view(shape) for part in _row_shares(row_weights, mixing))
-    if row_weights is None:
-        counts = both.sum(0, dtype=own.dtype)
-    else:
-        counts = torch.where(both, first + second, 0.0).sum(0)
-    return torch.where(both, first * own + second * partner, 0.0).sum(0), counts
+    both = known_pairs(mask, mixing)
+    return (
+        pair_sum(own, partner, both, row_weights, mixing),
+        pair_counts(both, row_weights, mixing).to(own.dtype),
+    )
 
 
 def mixed_counts(
@@ -76,17 +73,44 @@ def mixed_counts(
         >>> mixed_counts(mask, None, mixing).tolist()
         [3.0, 1.0]
     """
-    both = mask & mask.index_select(0, mixing.partner)
+    return pair_counts(known_pairs(mask, mixing), row_weights, mixing)
+
+
+def known_pairs(mask: Bool[Tensor, "rows *k"], mixing: Mixing) -> Bool[Tensor, "rows *k"]:
+    """True where a row and its partner both have a label."""
+    return mask & mask.index_select(0, mixing.partner)
+
+
+def pair_sum(
+    own: Float[Tensor, "rows *k"],
+    partner: Float[Tensor, "rows *k"],
+    both: Bool[Tensor, "rows *k"],
+    row_weights: Tensor | None,
+    mixing: Mixing,
+) -> Float[Tensor, "*k"]:
+    """The sums of `mixed_sums`, for pairs that are known already."""
+    shape = (-1,) + (1,) * (own.ndim - 1)
+    if row_weights is None:
+        mixed = torch.lerp(partner, own, mixing.share.to(own.dtype).view(shape))
+    else:
+        shares = _row_shares(row_weights, mixing)
+        first, second = (part.to(own.dtype).view(shape) for part in shares)
+        mixed = first * own + second * partner
+    return torch.where(both, mixed, 0.0).sum(0)
+
+
+def pair_counts(
+    both: Bool[Tensor, "rows *k"], row_weights: Tensor | None, mixing: Mixing
+) -> Float[Tensor, "*k"]:
+    """The counts of `mixed_sums`, for pairs that are known already."""
     if row_weights is None:
         return both.sum(0, dtype=mixing.share.dtype)
     first, second = _row_shares(row_weights, mixing)
-    shape = (-1,) + (1,) * (mask.ndim - 1)
+    shape = (-1,) + (1,) * (both.ndim - 1)
     return torch.where(both, (first + second).view(shape), 0.0).sum(0)
 
 
-def _row_shares(row_weights: Tensor | None, mixing: Mixing) -> tuple[Tensor, Tensor]:
+def _row_shares(row_weights: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor]:
     """Weights of a row's own label and of its partner's, ``[rows]`` each."""
     first, second = mixing.share, 1.0 - mixing.share
-    if row_weights is None:
-        return first, second
     return first * row_weights, second * row_weights.index_select(0, mixing.partner)

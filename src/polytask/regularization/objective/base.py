@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from polytask.errors import Unsupported
 from polytask.optim.roles import Selector
+
+from .scratch import Scratch
 
 Acts = Literal["prox", "gradient"]
 Layout = Literal["groups", "features", "tasks"]
@@ -43,6 +46,11 @@ class Penalty(ABC):
     name: ClassVar[str] = ""
     """What it is called in reports; the class name if empty."""
 
+    @cached_property
+    def scratch(self) -> Scratch:
+        """Memory that the proximal steps of this penalty reuse."""
+        return Scratch()
+
     @abstractmethod
     def value(self, blocks: Sequence[Float[Tensor, "groups members"]]) -> Float[Tensor, ""]:
         """λR(w) on the weights' device and dtype."""
@@ -54,8 +62,9 @@ class Penalty(ABC):
 
         Args:
             blocks: The weights u after the optimizer's step; overwritten.
-            steps: Per block a number, or a tensor of the block's shape: the optimizer's metric; 0
-                for a block that waits, because the optimizer has not stepped all of it yet.
+            steps: Per block a number, or a tensor of the block's shape: the optimizer's metric, not
+                to be written to; 0 for a block that waits, because the optimizer has not stepped
+                all of it yet.
         """
         raise Unsupported(f"{type(self).__name__} acts by its gradient and has no proximal step.")
 

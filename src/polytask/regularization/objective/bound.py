@@ -17,6 +17,7 @@ from polytask.optim.roles import ParameterInfo, Role
 from .base import Penalty
 from .conflicts import check_decay, check_metric, check_overlap, check_types
 from .layout import Block, Layout, arrange, same_memory
+from .scratch import Scratch
 from .select import left_out
 from .soft import total
 from .steps import multi_tensor_steps, parameter_groups
@@ -132,7 +133,8 @@ class BoundPenalties:
                 penalty.columns([block.columns for block in layout.blocks])
             penalty.start([matrix.clone() for matrix in _matrices(layout)])
         self._groups = parameter_groups(optimizer, self._parameters)
-        self._views: dict[int, tuple[int, Tensor]] = {}
+        self._views: dict[tuple[int, str], tuple[tuple[int, torch.dtype], Tensor]] = {}
+        self._scratch = Scratch()
 
     @property
     def penalties(self) -> Mapping[str, Penalty]:
@@ -153,7 +155,7 @@ class BoundPenalties:
         """The proximal steps, in the optimizer's metric; right after ``optimizer.step()``."""
         if not self._parameters:
             return
-        steps = multi_tensor_steps(self._optimizer, self._parameters, self._groups)
+        steps = multi_tensor_steps(self._optimizer, self._parameters, self._groups, self._scratch)
         for penalty, layout in self._bound.values():
             if penalty.acts == "prox" and penalty.strength > 0:
                 self._apply(penalty, layout, steps)
@@ -167,7 +169,8 @@ class BoundPenalties:
         matrices: list[Tensor] = []
         copied: list[tuple[Block, Tensor]] = []
         for block, step in zip(layout.blocks, found, strict=True):
-            view = None if step is None else self._view_of(layout, block)
+            parameter = layout.infos[block.indices[0]].parameter
+            view = None if step is None else self._view_of(block, parameter, "weight")
             if step is None:
                 # Frozen, or not stepped yet: the block waits. Its penalty may know blocks by their
                 # places (start points, graphs), and is given a copy with a step of 0.
@@ -183,9 +186,9 @@ class BoundPenalties:
     def _step_of(
         self, layout: Layout, block: Block, all_steps: Sequence[Tensor | float | None]
     ) -> Tensor | float | None:
-        parameters = [layout.infos[index].parameter for index in block.indices]
-        known = []
-        for parameter in parameters:
+        known: list[Tensor | float] = []
+        for index in block.indices:
+            parameter = layout.infos[index].parameter
             step = all_steps[self._places[id(parameter)]]
             if step is None or not parameter.requires_grad:
                 return None
@@ -193,24 +196,29 @@ class BoundPenalties:
         first = known[0]
         if all(not isinstance(step, Tensor) and step == first for step in known):
             return first
+        if len(known) == 1 and isinstance(first, Tensor):
+            view = self._view_of(block, first, "step")
+            if view is not None:
+                return view
         full: dict[int, Tensor] = {
-            index: step if isinstance(step, Tensor) else torch.full_like(parameter, step)
-            for index, parameter, step in zip(block.indices, parameters, known, strict=True)
+            index: step
+            if isinstance(step, Tensor)
+            else torch.full_like(layout.infos[index].parameter, step)
+            for index, step in zip(block.indices, known, strict=True)
         }
         return layout.matrix(block, full)
 
-    def _view_of(self, layout: Layout, block: Block) -> Tensor | None:
-        """The block as a view, kept as long as its parameter's memory stays; None for a copy."""
+    def _view_of(self, block: Block, tensor: Tensor, what: str) -> Tensor | None:
+        """The block as a view, kept as long as the tensor's memory stays; None for a copy."""
         if len(block.pieces) > 1:
             return None
-        parameter = layout.infos[block.pieces[0].index].parameter
-        place = parameter.data_ptr()
-        kept = self._views.get(id(block))
-        if kept is None or kept[0] != place or kept[1].dtype != parameter.dtype:
-            matrix = block.pieces[0].matrix(parameter.detach())
-            if not same_memory(matrix, parameter):
+        place = (tensor.data_ptr(), tensor.dtype)
+        kept = self._views.get((id(block), what))
+        if kept is None or kept[0] != place:
+            matrix = block.pieces[0].matrix(tensor.detach())
+            if not same_memory(matrix, tensor):
                 return None
-            kept = self._views[id(block)] = (place, matrix)
+            kept = self._views[id(block), what] = (place, matrix)
         return kept[1]
 
     @torch.no_grad()

@@ -65,8 +65,8 @@ class ElasticNet(Penalty):
     ) -> None:
         """The soft threshold, then the division."""
         lasso, ridge = self.elastic()
-        soft_threshold_(blocks, steps, lasso)
-        shrink_(blocks, steps, ridge)
+        soft_threshold_(blocks, steps, lasso, self.scratch)
+        shrink_(blocks, steps, ridge, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """λ r and λ (1 − r)."""

@@ -65,7 +65,7 @@ class GroupLasso(Penalty):
     ) -> None:
         """The group threshold, exact in the optimizer's metric."""
         for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step, self.strength * block.shape[1] ** 0.5)
+            group_threshold_(block, step, self.strength * block.shape[1] ** 0.5, self.scratch)
 
     def describe(self) -> str:
         """In words, with λ and the groups."""

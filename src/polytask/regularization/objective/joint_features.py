@@ -74,9 +74,11 @@ class JointFeatures(Penalty):
     ) -> None:
         """The ridge part completes the square; then the group threshold in the new metric."""
         ridge = self.elastic()[1]
-        shrink_(blocks, steps, ridge)
+        if ridge > 0:
+            shrink_(blocks, steps, ridge, self.scratch)
+            steps = [step / (1 + ridge * step) for step in steps]
         for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step / (1 + ridge * step), self.strength * self.l1_ratio)
+            group_threshold_(block, step, self.strength * self.l1_ratio, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """The part that is ½‖W‖²."""

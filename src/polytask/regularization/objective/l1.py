@@ -59,7 +59,7 @@ class L1(Penalty):
         self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
     ) -> None:
         """The soft threshold at λ times the step."""
-        soft_threshold_(blocks, steps, self.strength)
+        soft_threshold_(blocks, steps, self.strength, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """All of it is ‖w‖₁."""

@@ -59,7 +59,7 @@ class L2(Penalty):
         self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
     ) -> None:
         """Division by 1 + λ times the step."""
-        shrink_(blocks, steps, self.strength)
+        shrink_(blocks, steps, self.strength, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """All of it is ½‖w‖²."""

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .scratch import Scratch
+
 
 def soft_threshold_(
-    blocks: Sequence[Tensor], steps: Sequence[Tensor | float], strength: float
+    blocks: Sequence[Tensor],
+    steps: Sequence[Tensor | float],
+    strength: float,
+    scratch: Scratch | None = None,
 ) -> None:
     """Every entry u becomes sign(u) · max(|u| − t λ, 0), in place, with exact zeros.
 
@@ -15,38 +20,48 @@ def soft_threshold_(
         blocks: Matrices u.
         steps: t per block, a number or a tensor of its shape.
         strength: λ, at least 0.
+        scratch: Memory of earlier calls.
     """
+    scratch = scratch or Scratch()
     many = list(blocks)
-    upper = [step * strength for step in steps]
-    limits = [cut for cut in upper if isinstance(cut, Tensor)]
-    if len(limits) == len(many):
-        # u minus its projection on [−λt, λt].
-        if many and many[0].device.type == "cpu":
-            inside = [torch.clamp(u, -cut, cut) for u, cut in zip(many, limits, strict=True)]
-        else:
-            inside = list(torch._foreach_minimum(many, limits))
-            torch._foreach_neg_(limits)
-            torch._foreach_maximum_(inside, limits)
-        torch._foreach_sub_(many, inside)
+    if many and many[0].device.type != "cpu" and all(isinstance(t, Tensor) for t in steps):
+        # What is left of u: the point of [u − λt, u + λt] that is nearest to 0.
+        metrics = [t for t in steps if isinstance(t, Tensor)]
+        nearest = list(torch._foreach_sub(many, metrics, alpha=strength))
+        torch._foreach_clamp_min_(nearest, 0.0)
+        torch._foreach_minimum_(nearest, torch._foreach_add(many, metrics, alpha=strength))
+        torch._foreach_copy_(many, nearest)
         return
-    for u, limit in zip(many, upper, strict=True):
-        if isinstance(limit, Tensor):
-            u.sub_(torch.clamp(u, -limit, limit))
+    for u, t in zip(many, steps, strict=True):
+        if isinstance(t, Tensor):
+            low = torch.sub(u, t, alpha=strength, out=scratch.like(u))
+            high = torch.add(u, t, alpha=strength, out=scratch.like(u, 1))
+            torch.clamp(scratch.number(0.0, u), low, high, out=u)
         else:
-            u.sub_(u.clamp(-limit, limit))
+            inside = torch.clamp(u, -strength * t, strength * t, out=scratch.like(u))
+            u.sub_(inside)
 
 
-def shrink_(blocks: Sequence[Tensor], steps: Sequence[Tensor | float], strength: float) -> None:
+def shrink_(
+    blocks: Sequence[Tensor],
+    steps: Sequence[Tensor | float],
+    strength: float,
+    scratch: Scratch | None = None,
+) -> None:
     """Every entry u becomes u / (1 + t λ), in place.
 
     Args:
         blocks: Matrices u.
         steps: t per block, a number or a tensor of its shape.
         strength: λ, at least 0.
+        scratch: Memory of earlier calls.
     """
-    for block, step in zip(blocks, steps, strict=True):
-        scaled = step * strength
-        block.div_(scaled.add_(1) if isinstance(scaled, Tensor) else 1 + scaled)
+    scratch = scratch or Scratch()
+    for u, t in zip(blocks, steps, strict=True):
+        if isinstance(t, Tensor):
+            u.div_(torch.add(scratch.number(1.0, u), t, alpha=strength, out=scratch.like(u)))
+        else:
+            u.div_(1 + strength * t)
 
 
 def total(values: Sequence[Tensor]) -> Tensor:

@@ -68,9 +68,9 @@ class SparseGroupLasso(Penalty):
     ) -> None:
         """The soft threshold, then the group threshold."""
         lasso, group = self._parts()
-        soft_threshold_(blocks, steps, lasso)
+        soft_threshold_(blocks, steps, lasso, self.scratch)
         for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step, group * block.shape[1] ** 0.5)
+            group_threshold_(block, step, group * block.shape[1] ** 0.5, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """The part that is ‖w‖₁."""

@@ -8,6 +8,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from polytask.optim.metric import proximal_steps
 
+from .scratch import Scratch
+
 
 def parameter_groups(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[int]:
     """The index of the optimizer's group of each parameter.
@@ -32,6 +34,7 @@ def multi_tensor_steps(
     optimizer: Optimizer,
     parameters: Sequence[nn.Parameter],
     groups: Sequence[int],
+    scratch: Scratch | None = None,
 ) -> list[Tensor | float | None]:
     """What `proximal_steps` returns, for all parameters, with multi-tensor kernels.
 
@@ -39,6 +42,7 @@ def multi_tensor_steps(
         optimizer: SGD, Adam or AdamW, after its step.
         parameters: Some of its parameters.
         groups: The index of the optimizer's group of each.
+        scratch: Memory of earlier calls: it holds the result until the next call.
 
     Returns:
         Per parameter a number (SGD) or a tensor of its shape; None where the proximal step is the
@@ -63,15 +67,20 @@ def multi_tensor_steps(
             continue
         states = [optimizer.state[parameters[index]] for index in members]
         key = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
-        roots = list(torch._foreach_sqrt([state[key] for state in states]))
+        seconds = [state[key] for state in states]
         beta, margin = float(group["betas"][1]), float(group["eps"]) / rate
-        if roots[0].device.type == "cpu":
-            # One pass per tensor: margin + root · scale.
-            offset = torch.tensor(margin, dtype=torch.float64)
-            for index, state in enumerate(states):
+        if seconds[0].device.type == "cpu":
+            scratch = scratch or Scratch()
+            for index, second, state in zip(members, seconds, states, strict=True):
                 scale = 1 / (rate * (1 - beta ** float(state["step"])) ** 0.5)
-                roots[index] = torch.add(offset, roots[index], alpha=scale)
-        elif states[0]["step"].device.type == "cpu":
+                step = torch.rsqrt(second, out=scratch.like(second, index))
+                # The root by two reciprocals, which are faster than it; 0 stays 0.
+                step.reciprocal_()
+                torch.add(second.new_full((), margin), step, alpha=scale, out=step)
+                result[index] = step.reciprocal_()
+            continue
+        roots = list(torch._foreach_sqrt(seconds))
+        if states[0]["step"].device.type == "cpu":
             scales = [1 / (rate * (1 - beta ** float(state["step"])) ** 0.5) for state in states]
             torch._foreach_mul_(roots, scales)
             torch._foreach_add_(roots, margin)

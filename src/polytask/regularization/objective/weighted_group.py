@@ -4,32 +4,39 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, linalg
 
+from .scratch import Scratch
+
 _ITERATIONS = 20
+_CLEAR = 0.99
 
 
 def group_threshold_(
     block: Float[Tensor, "groups members"],
     step: Tensor | float,
     strength: Float[Tensor, " groups"] | float,
+    scratch: Scratch | None = None,
 ) -> None:
     """Argmin over w of ½ Σ_i (w_i − u_i)² / t_i + λ ‖w‖₂, per row, in place.
 
     With a number t this is u · max(1 − λt/‖u‖, 0). With t per coordinate: w = 0 if and only if
     ‖u / (λt)‖ ≤ 1; otherwise w_i = u_i s / (s + λ t_i), where s = ‖w‖ is the one root of
     ‖u / (s + λt)‖ = 1. The left side's reciprocal is concave in s, so that Newton's method on it
-    rises to the root without overshooting, from any start below.
+    rises to the root without overshooting, from any start below. ‖u‖ less the mean of λt with
+    weights u² is such a start (Jensen); where that is not clearly above 0, the group is near its
+    threshold and is solved apart, with the other groups like it.
 
     Args:
         block: u, one group per row; overwritten by w.
         step: t, a number or of the block's shape; positive.
         strength: λ, a number or one per group; at least 0.
+        scratch: Memory of earlier calls.
 
     Reference:
         Deleu & Bengio, Structured Sparsity Inducing Adaptive Optimizers for Deep Learning, 2021.
         https://arxiv.org/abs/2102.03869
     """
     if isinstance(step, Tensor):
-        _weighted_(block, step, strength)
+        _weighted_(block, step, strength, scratch or Scratch())
         return
     norms = linalg.vector_norm(block, dim=1, keepdim=True)
     threshold = strength * step
@@ -40,41 +47,71 @@ def group_threshold_(
     block.mul_(kept)
 
 
-def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float) -> None:
+def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float, scratch: Scratch) -> None:
+    cut = scratch.like(block)
     if isinstance(strength, Tensor):
-        a = (step * strength.unsqueeze(1)).clamp_min_(torch.finfo(block.dtype).tiny)
+        torch.mul(step, strength.unsqueeze(1), out=cut)
+        cut.clamp_min_(torch.finfo(block.dtype).tiny)
     elif strength == 0:
         return
     else:
-        a = step * strength
-    size = linalg.vector_norm(block, dim=1, keepdim=True)
-    # Lower bounds of the root: ‖u‖ less the largest, and less the weighted mean, of λt.
-    root = size - a.amax(dim=1, keepdim=True)
-    some_zero = not bool((root > 0).all())
-    if some_zero:
-        zero = linalg.vector_norm(block / a, dim=1, keepdim=True) <= 1
-        # From this bound every ratio starts at 1 or below, so that no square overflows.
-        root = root.maximum((block.abs() - a).amax(dim=1, keepdim=True)).clamp_min_(0)
+        torch.mul(step, strength, out=cut)
+    shifted, squares = scratch.like(block, 1), scratch.like(block, 2)
+    torch.mul(block, block, out=squares)
+    energy = squares.sum(dim=1, keepdim=True)
+    size = energy.sqrt()
+    # The mean of λt with weights u², as a part of ‖u‖.
+    mean = squares.mul_(cut).sum(dim=1, keepdim=True).div_(energy).div_(size)
+    # False as well where squares overflow, underflow or are not numbers.
+    clear = mean < _CLEAR
+    rows = None if bool(clear.all()) else torch.nonzero(~clear)[:, 0]
+    if rows is not None:
+        apart = block.index_select(0, rows)
+        _near_zero_(apart, cut.index_select(0, rows))
+        block.index_fill_(0, rows, 0.0)
+        size.index_fill_(0, rows, torch.inf)
+    root = torch.addcmul(size, size, mean, value=-1)
+    # With c the largest λt/‖u‖, the start is below the root by at most (3/8) c² ‖u‖, and the
+    # weights that follow from it are within a part (3/8) c³ of the exact ones.
+    largest = cut.amax(dim=1, keepdim=True)
+    if bool((largest <= size * torch.finfo(block.dtype).eps ** (1 / 3)).all()):
+        torch.add(cut, root, out=shifted)
     else:
-        # No group is zero, because ‖u/(λt)‖ is at least ‖u‖ / max λt.
-        mean = (block / size).square_().mul_(a).sum(dim=1, keepdim=True)
-        root = root.maximum(size - mean)
-    # Newton squares the error: the step after this accuracy is the last that can matter.
-    accurate = 1 + torch.finfo(block.dtype).eps ** (2 / 3)
-    shifted = a + root
-    for _ in range(_ITERATIONS):
-        ratio = block / shifted
-        norm = linalg.vector_norm(ratio, dim=1, keepdim=True)
-        # (‖r‖ − 1) · ‖r‖² / Σ r²/(s + λt): the Newton step of 1/‖r‖.
-        slope = ratio.square_().div_(shifted).sum(dim=1, keepdim=True)
-        rise = (norm - 1).mul_(norm.square()).div_(slope)
-        if some_zero:
-            rise.masked_fill_(zero, 0.0)
-            norm.masked_fill_(zero, 0.0)
-        root += rise
-        torch.add(a, root, out=shifted)
-        if bool(norm.amax() <= accurate):
-            break
-    if some_zero:
-        root.masked_fill_(zero, 0.0)
+        _rise_(root, block, cut, shifted, squares)
     block.mul_(torch.div(root, shifted, out=shifted))
+    if rows is not None:
+        block.index_copy_(0, rows, apart)
+
+
+def _near_zero_(block: Tensor, cut: Tensor) -> None:
+    """The same for any groups, zero ones among them, from a start that no overflow spoils."""
+    zero = linalg.vector_norm(block / cut, dim=1) <= 1
+    block.masked_fill_(zero.unsqueeze(1), 0.0)
+    rows = (~zero).nonzero().squeeze(1)
+    if len(rows) == 0:
+        return
+    part, cut = block.index_select(0, rows), cut.index_select(0, rows)
+    # Lower bounds of the root. From the second every ratio starts at 1 or below.
+    root = linalg.vector_norm(part, dim=1, keepdim=True) - cut.amax(dim=1, keepdim=True)
+    root = root.maximum((part.abs() - cut).amax(dim=1, keepdim=True)).clamp_min_(0)
+    shifted = torch.empty_like(part)
+    _rise_(root, part, cut, shifted, torch.empty_like(part))
+    block.index_copy_(0, rows, part.mul_(root / shifted))
+
+
+def _rise_(root: Tensor, block: Tensor, cut: Tensor, shifted: Tensor, squares: Tensor) -> None:
+    """Newton's method from a lower bound of the root; leaves s + λt in `shifted`."""
+    # An error e leaves at most 1.5 e²/s, so that the step after this one cannot matter.
+    accurate = (torch.finfo(block.dtype).eps / 3) ** 0.5
+    torch.add(cut, root, out=shifted)
+    for _ in range(_ITERATIONS):
+        torch.div(block, shifted, out=squares)
+        squares.mul_(squares)
+        energy = squares.sum(dim=1, keepdim=True)
+        slope = squares.div_(shifted).sum(dim=1, keepdim=True)
+        # (‖r‖ − 1) · ‖r‖² / Σ r²/(s + λt): the Newton step of 1/‖r‖. A row of zeros has none.
+        rise = energy.sqrt().sub_(1).mul_(energy).div_(slope)
+        root.add_(rise)
+        torch.add(cut, root, out=shifted)
+        if not bool((rise > accurate * root).any()):
+            break
