@@ -15,6 +15,8 @@ CANCELLED = 1e-4
 """Updates with ‖d‖² at most this part of Σ_k w_k² ‖g_k‖² are left out of the shares: the tasks
 cancel each other, and what remains is divided by almost nothing. No share of an update that
 counts exceeds 1/√CANCELLED = 100 in absolute value."""
+WINDOW = 5
+"""What is said of a run rests on so many epochs, the last of which is the kept one."""
 _SUMS = ("updates", "present", "norms", "pairs", "cosines", "conflicts", "decided", "shares")
 
 
