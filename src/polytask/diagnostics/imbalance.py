@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median, stdev
 from typing import Any, final
 
 from polytask._linalg.solution import NOT_CONVERGED
@@ -25,9 +25,12 @@ SOLVED = 0.25
 COSINE = -0.1
 """Mean cosine below which two tasks conflict."""
 CHANCE = 0.01
-"""Probability that any of the pairs is called conflicting although signs are coin tosses."""
+"""Probability that any of the pairs is called conflicting although signs are coin tosses, or any of
+the tasks overruled although its parts scatter around 0."""
 FAILED = 0.01
 """Share of updates whose solve may end early without a word."""
+MIN_FAILED = 3
+"""Nor are fewer of them than this mentioned."""
 MIN_UPDATES = 10
 """Fewer measured updates in the window convict nobody."""
 
@@ -83,9 +86,11 @@ def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[I
                  median of the other tasks' norms, while another task is not solved.
     weight       In every epoch a part and a weight above `SHARE`, the weights being the
                  method's own, while another task is not solved; no domination.
-    overruled    In every epoch a part below `OVERRULED` times an equal share, not solved.
-    vanishing    In every epoch a part below `NEGLIGIBLE` times an equal share, not solved, not
-                 overruled. Also without gradients, by weight × loss, for methods that weigh.
+    overruled    In every epoch a part below `OVERRULED` times an equal share, not solved, and by
+                 more than chance: the mean of the epochs lies below 0 by Student's test at `CHANCE`
+                 / number of tasks.
+    vanishing    In every epoch a part within ± `NEGLIGIBLE` times an equal share, not solved. Also
+                 without gradients, by weight × loss, for methods that weigh.
     conflict     Mean cosine below `COSINE` and negative inner products in more than half of the
                  updates, by more than coins would do: :math:`p > 1/2 + z / (2 \sqrt{n})` in n
                  updates, z the normal quantile of 1 − `CHANCE` / number of pairs. Not said of
@@ -238,17 +243,22 @@ def _neglected(window: _Window) -> list[Imbalance]:
         return []
     if not window.geometries and window.balance in UNWEIGHTED:
         return []
-    largest: dict[int, float] = {}
-    for k in range(len(window.tasks)):
-        if window.always(k, lambda epoch: window.equal(epoch, k) > 0) and not window.solved(k):  # noqa: B023
-            largest[k] = max(
-                parts[k] / window.equal(epoch, k) for epoch, parts in enumerate(window.parts)
-            )
+    # Parts in units of an equal share, of the tasks that still have something to learn.
+    relative = {
+        k: [parts[k] / window.equal(epoch, k) for epoch, parts in enumerate(window.parts)]
+        for k in range(len(window.tasks))
+        if window.learning(k) and not window.solved(k)
+    }
     found = []
-    overruled = sorted((k for k, x in largest.items() if x < OVERRULED), key=largest.__getitem__)
+    overruled = [
+        k
+        for k, parts in relative.items()
+        if max(parts) < OVERRULED and _below_zero(parts, CHANCE / len(window.tasks))
+    ]
     if overruled:
+        overruled.sort(key=lambda k: max(relative[k]))
         names = tuple(window.tasks[k] for k in overruled)
-        least = abs(largest[overruled[-1]])
+        least = abs(max(relative[overruled[-1]]))
         found.append(
             _imbalance(
                 window,
@@ -260,12 +270,11 @@ def _neglected(window: _Window) -> list[Imbalance]:
                 "Use a method that never goes against a task",
             )
         )
-    vanishing = sorted(
-        (k for k, x in largest.items() if OVERRULED <= x < NEGLIGIBLE), key=largest.__getitem__
-    )
+    vanishing = [k for k, parts in relative.items() if max(map(abs, parts)) < NEGLIGIBLE]
     if vanishing:
+        vanishing.sort(key=lambda k: max(relative[k]))
         names = tuple(window.tasks[k] for k in vanishing)
-        most = max(largest[k] for k in vanishing)
+        most = max(relative[vanishing[-1]])
         most_words = "nothing" if most <= 0 else f"at most {_percent(most)} of an equal share"
         found.append(
             _imbalance(
@@ -301,7 +310,7 @@ def _conflicts(window: _Window) -> list[Imbalance]:
     ]
     total = f"{len(found):,} of {len(pairs):,} pairs of tasks pull the shared weights apart"
     few = f"{words[0][0].upper()}{words[0][1:]} pull the shared weights apart {window.words}."
-    many = f"{total} {window.words}, most of all {listed(words[:3])}."
+    many = f"{total} {window.words}, most of all {listed(words, 3)}."
     names = dict.fromkeys(window.tasks[k] for _, _, i, j in found for k in (i, j))
     return [
         _imbalance(
@@ -318,7 +327,7 @@ def _failed_solves(window: _Window, history: Mapping[str, Any]) -> list[Imbalanc
     known = [r["geometry"] for r in history["epochs"] if r.get("geometry") is not None]
     updates = sum(g["updates"] for g in known)
     failed = sum(g["flags"].get(NOT_CONVERGED, 0) for g in known)
-    if failed <= FAILED * updates:
+    if failed <= FAILED * updates or failed < MIN_FAILED:
         return []
     return [
         _imbalance(
@@ -351,6 +360,16 @@ def _pair(known: Sequence[TaskGeometry], i: int, j: int) -> tuple[float, float, 
         cosine, conflicts = cosine + together * found, conflicts + together * against
         updates += together
     return (cosine / updates, conflicts / updates, updates) if updates else (0.0, 0.0, 0.0)
+
+
+def _below_zero(values: Sequence[float], chance: float) -> bool:
+    """Student's test of one side; never from a single value."""
+    from scipy.special import stdtr
+
+    if len(values) < 2:
+        return False
+    error = stdev(values) / len(values) ** 0.5
+    return not error or float(stdtr(len(values) - 1, fmean(values) / error)) < chance
 
 
 def _ratio(geometry: TaskGeometry, task: int) -> float | None:
