@@ -58,6 +58,14 @@ class TaskGeometry:
     shares: list[float | None] = field(default_factory=list)
     flags: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def norms_only(self) -> bool:
+        """Whether no cosine of two tasks is known although the matrix is there."""
+        rows = enumerate(self.cosines)
+        return bool(self.cosines) and all(
+            value is None for i, row in rows for j, value in enumerate(row) if i != j
+        )
+
     def without_pairs(self) -> Self:
         """The same without the two matrices: what many epochs of many tasks can afford to keep."""
         return replace(self, cosines=[], conflicts=[])

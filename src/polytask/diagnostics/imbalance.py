@@ -1,5 +1,6 @@
 """What is wrong with how the tasks share the update: rules on the geometry of their gradients."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ CHANCE = 0.01
 the tasks overruled although its parts scatter around 0."""
 FAILED = 0.01
 """Share of updates whose solve may end early without a word."""
+SHOWN = 3
+"""Names, or pairs, in a sentence."""
 MIN_FAILED = 3
 """Nor are fewer of them than this mentioned."""
 MIN_UPDATES = 10
@@ -86,9 +89,9 @@ def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[I
                  median of the other tasks' norms, while another task is not solved.
     weight       In every epoch a part and a weight above `SHARE`, the weights being the
                  method's own, while another task is not solved; no domination.
-    overruled    In every epoch a part below `OVERRULED` times an equal share, not solved, and by
-                 more than chance: the mean of the epochs lies below 0 by Student's test at `CHANCE`
-                 / number of tasks.
+    overruled    In every epoch a part below `OVERRULED` times an equal share at a weight that is
+                 not negative, not solved, and by more than chance: the mean of the epochs lies
+                 below 0 by Student's test at `CHANCE` / number of tasks.
     vanishing    In every epoch a part within ± `NEGLIGIBLE` times an equal share, not solved. Also
                  without gradients, by weight × loss, for methods that weigh.
     conflict     Mean cosine below `COSINE` and negative inner products in more than half of the
@@ -118,6 +121,26 @@ def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[I
         return ()
     found = [*_domination(window), *_neglected(window), *_conflicts(window)]
     return (*found, *_failed_solves(window, history))
+
+
+def nothing_found(history: Mapping[str, Any], *, balance: str = "") -> str:
+    """What may be said where there are no findings: no more than was looked at.
+
+    Args:
+        history: As above.
+        balance: As above.
+    """
+    window = _Window(history, balance)
+    if not window.geometries:
+        return ""
+    if window.updates < MIN_UPDATES:
+        return f"Only {window.updates} updates were measured {window.words}: too few to judge."
+    said = f"No task dominates the update {window.words}, and none is forgotten or overruled."
+    if all(g.norms_only for g in window.geometries):
+        return f"{said} Only norms were measured, so that nothing is known of conflicts."
+    if balance in NEVER_CONFLICTING:
+        return f"{said} Conflicts between gradients are what {balance} resolves."
+    return f"{said} No two tasks pull the shared weights apart by more than chance."
 
 
 @final
@@ -211,15 +234,14 @@ def _domination(window: _Window) -> list[Imbalance]:
         least = min((r for r in ratios if r is not None), default=0.0)
         weight = min(weights[k] for weights in window.weights)
         if measured and None not in ratios and least >= RATIO:
-            times = "any number of" if least == float("inf") else f"{least:.3g}"
+            times = "infinitely many" if least == float("inf") else f"{math.floor(least):,}"
             found.append(
                 _imbalance(
                     window,
                     "domination",
                     (name,),
-                    f"'{name}' dominates the update: {_percent(part)} of it or more "
-                    f"{window.words}, with gradients {times} times as long as the median of the "
-                    "other tasks.",
+                    f"'{name}' dominates the update: {_least(part)} of it {window.words}, with "
+                    f"gradients at least {times} times as long as the median of the other tasks.",
                     "Use a method for which the scale of a task does not count",
                 )
             )
@@ -229,9 +251,8 @@ def _domination(window: _Window) -> list[Imbalance]:
                     window,
                     "weight",
                     (name,),
-                    f"{window.balance} works for '{name}' almost alone: it gets "
-                    f"{_percent(weight)} of the weight and is {_percent(part)} of the update "
-                    f"{window.words}.",
+                    f"{window.balance} works for '{name}' almost alone: {_least(weight)} of the "
+                    f"weight and {_least(part)} of the update {window.words}.",
                     "Use a method that moves all tasks",
                 )
             )
@@ -253,7 +274,9 @@ def _neglected(window: _Window) -> list[Imbalance]:
     overruled = [
         k
         for k, parts in relative.items()
-        if max(parts) < OVERRULED and _below_zero(parts, CHANCE / len(window.tasks))
+        if max(parts) < OVERRULED
+        and min(weights[k] for weights in window.weights) >= 0  # else less of it may be progress
+        and _below_zero(parts, CHANCE / len(window.tasks))
     ]
     if overruled:
         overruled.sort(key=lambda k: max(relative[k]))
@@ -264,9 +287,8 @@ def _neglected(window: _Window) -> list[Imbalance]:
                 window,
                 "overruled",
                 names,
-                f"The update goes against {_quoted(names)} {window.words}: minus "
-                f"{_percent(least)} of an equal share or worse, so that the loss rises to first "
-                "order.",
+                f"The update goes against {_quoted(names)} {window.words}: a part of minus "
+                f"{_percent(least)} of an equal share, or worse.",
                 "Use a method that never goes against a task",
             )
         )
@@ -309,15 +331,18 @@ def _conflicts(window: _Window) -> list[Imbalance]:
         for cosine, conflicts, i, j in found
     ]
     total = f"{len(found):,} of {len(pairs):,} pairs of tasks pull the shared weights apart"
-    few = f"{words[0][0].upper()}{words[0][1:]} pull the shared weights apart {window.words}."
-    many = f"{total} {window.words}, most of all {listed(words, 3)}."
+    if len(found) == 1:
+        told = f"{words[0]} pull the shared weights apart {window.words}."
+    else:
+        most = " most of all" if len(found) > SHOWN else ""
+        told = f"{total} {window.words},{most} {listed(words, SHOWN)}."
     names = dict.fromkeys(window.tasks[k] for _, _, i, j in found for k in (i, j))
     return [
         _imbalance(
             window,
             "conflict",
             tuple(names),
-            few if len(found) == 1 else many,
+            told,
             "Use a method whose update goes against no task, if one of them is worse than alone",
         )
     ]
@@ -345,7 +370,7 @@ def _imbalance(
     window: _Window, kind: str, tasks: tuple[str, ...], sentence: str, action: str
 ) -> Imbalance:
     method = next((name for name in SUGGESTED[kind] if name != window.balance), "")
-    return Imbalance(kind, tasks, sentence, f"{action}: {method}.", f"--balance {method}")
+    return Imbalance(kind, tasks, sentence, f"{action}.", f"--balance {method}")
 
 
 def _pair(known: Sequence[TaskGeometry], i: int, j: int) -> tuple[float, float, float]:
@@ -389,11 +414,18 @@ def _parts(values: Sequence[float]) -> list[float]:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return listed([f"'{name}'" for name in names], 3)
+    return listed([f"'{name}'" for name in names], SHOWN)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g}\N{NO-BREAK SPACE}%" if share < 0.995 else "100\N{NO-BREAK SPACE}%"
+
+
+def _least(share: float) -> str:
+    """A bound from below: rounded down. A part is above 1 where the others are overruled."""
+    if share >= 0.995:
+        return "practically all"
+    return f"at least {math.floor(100 * share)}\N{NO-BREAK SPACE}%"
 
 
 def _signed(value: float) -> str:

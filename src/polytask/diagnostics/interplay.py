@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any, final
 
 from .geometry import TaskGeometry
-from .imbalance import Imbalance, find_imbalances
+from .imbalance import Imbalance, find_imbalances, nothing_found
 from .trunk_gradients import TrunkGradients
 
 MAX_CURVES = 10
@@ -67,7 +67,8 @@ class Interplay:
         epochs: The epochs of the curves.
         curves: Weights and norms of at most `MAX_CURVES` tasks; none if the weights never differ
             and norms are unknown.
-        balance: Name of the balancing, as far as it is known.
+        summary: What may be said where there are no findings; else, and where no gradients were
+            measured, empty.
     """
 
     findings: tuple[Imbalance, ...]
@@ -78,7 +79,7 @@ class Interplay:
     opposed: int = 0
     epochs: tuple[int, ...] = ()
     curves: tuple[ShareCurve, ...] = ()
-    balance: str = ""
+    summary: str = ""
 
 
 def describe_interplay(
@@ -120,7 +121,7 @@ def describe_interplay(
         opposed=sum(pair.cosine < 0 for pair in pairs),
         epochs=tuple(record["epoch"] for record in records),
         curves=_curves(tasks, records, _chosen(tasks, geometry, findings)),
-        balance=balance,
+        summary="" if findings else nothing_found(history, balance=balance),
     )
 
 

@@ -224,6 +224,7 @@ def test_sentences_tell_names_numbers_and_what_to_type():
     assert "'t0' dominates the update" in first.sentence
     assert "in epochs 1 to 5" in first.sentence
     assert "times as long as the median" in first.sentence
+    assert "practically all of it" in first.sentence
     assert first.command == "--balance nash-mtl"
     assert second.tasks in (("t1", "t2"), ("t2", "t1"))
     (conflict,) = Case(means=OPPOSED).found(0)
@@ -237,6 +238,16 @@ def test_the_method_in_use_is_not_suggested():
         assert found
         assert all(one.command != f"--balance {method}" for one in found)
     assert all(len(set(names)) == len(names) for names in SUGGESTED.values())
+
+
+def test_a_negative_weight_is_no_overruling():
+    """w < 0 and ⟨g, d⟩ > 0: the part is negative, and the loss falls."""
+    history = Case(means=OVERRULED, updates=20, balance="imtl-g").history(0)
+    kinds = {one.kind for one in find_imbalances(history, balance="imtl-g")}
+    assert "overruled" in kinds
+    for record in history["epochs"]:
+        record["weights"] = [1.0, 1.0, -1.0]
+    assert {one.kind for one in find_imbalances(history, balance="imtl-g")} == {"conflict"}
 
 
 def test_many_conflicts_are_one_sentence():
