@@ -9,6 +9,8 @@ from .data_card import DataCard, TaskCard, describe_data
 from .evaluate import TaskEvaluation, evaluate, evaluate_task, gaps, hard
 from .gap import Gap, bootstrap_gaps, final_gaps
 from .geometry import GeometrySums, TaskGeometry
+from .imbalance import Imbalance, find_imbalances
+from .interplay import Interplay, Pair, ShareCurve, describe_interplay
 from .judge import Judgement, judge, too_few
 from .permutation import PermutationTest, permutation_test
 from .predictions import Outputs, TaskOutputs, collect, constant_outputs
@@ -39,12 +41,15 @@ __all__ = [
     "Gap",
     "GeometrySums",
     "HeadSpectrum",
+    "Imbalance",
+    "Interplay",
     "Intervals",
     "Judgement",
     "LayerRow",
     "LinearBaseline",
     "MetricRow",
     "Outputs",
+    "Pair",
     "PenaltyRow",
     "PermutationTest",
     "Regret",
@@ -53,6 +58,7 @@ __all__ = [
     "RunReport",
     "SelectedFeature",
     "SetRow",
+    "ShareCurve",
     "SpreadBin",
     "Structure",
     "TaskCard",
@@ -71,9 +77,11 @@ __all__ = [
     "collect",
     "constant_outputs",
     "describe_data",
+    "describe_interplay",
     "evaluate",
     "evaluate_task",
     "final_gaps",
+    "find_imbalances",
     "gaps",
     "hard",
     "judge",

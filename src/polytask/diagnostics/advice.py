@@ -6,6 +6,7 @@ from typing import Any, final
 
 from polytask.data.finding import Finding
 
+from .imbalance import Imbalance
 from .verdict import Verdict
 
 ARGUMENTS: dict[str, str] = {
@@ -33,6 +34,13 @@ FEW_LABELS = 200
 APART = 3.0
 """Own best epochs whose largest is more than this many times the smallest lie far apart."""
 SHOWN = 3
+_OTHERS = "Loss of the other tasks down."
+_IF_IT_HELPS = {
+    "domination": _OTHERS,
+    "weight": _OTHERS,
+    "solver": "Updates that are what the method promises.",
+}
+"""Imbalances that are not about the tasks which lose by them."""
 
 
 @final
@@ -61,6 +69,7 @@ def advise(
     labels: Sequence[int] = (),
     rows: int | None = None,
     against_single: Mapping[str, str] | None = None,
+    imbalances: Sequence[Imbalance] = (),
 ) -> tuple[Advice, ...]:
     """Things to try after a run, the most urgent first; every command appears once.
 
@@ -76,6 +85,7 @@ def advise(
         labels: Training labels per task.
         rows: Training rows.
         against_single: Task → verdict against one network for this task alone (``worse``, ...).
+        imbalances: `find_imbalances` of the run.
 
     Example:
         >>> from polytask.diagnostics.verdict import VerdictNumbers
@@ -92,6 +102,7 @@ def advise(
         *_underfitting(verdicts, now),
         *_unrest(verdicts, now),
         *_epochs(verdicts, now),
+        *_imbalances(imbalances),
         *_negative_transfer(against_single or {}, now),
         *_few(verdicts, labels, rows, now),
     ]
@@ -275,6 +286,18 @@ def _negative_transfer(against: Mapping[str, str], now: _Settings) -> list[Advic
         return []
     words = f"A network of its own is better for {_named(tasks)}: let it teach the shared one."
     return [Advice(words, f"Loss of {_named(tasks)} down.", now.command("alone"), tasks)]
+
+
+def _imbalances(found: Sequence[Imbalance]) -> list[Advice]:
+    return [
+        Advice(
+            f"{one.action} {one.sentence}",
+            _IF_IT_HELPS.get(one.kind) or f"Loss of {_named(one.tasks)} down.",
+            one.command,
+            one.tasks,
+        )
+        for one in found
+    ]
 
 
 def _few(

@@ -18,6 +18,8 @@ from .data_card import DataCard
 from .evaluate import evaluate, gaps
 from .gap import Gap, bootstrap_gaps, final_gaps
 from .headline import write_headline
+from .imbalance import Imbalance
+from .interplay import describe_interplay
 from .judge import Judgement, judge
 from .permutation import PermutationTest
 from .predictions import Outputs
@@ -112,6 +114,8 @@ def build_report(
         rows, together, judged_on, sets[judged_on].num_rows, history, findings
     )
     found = verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs)
+    interplay = describe_interplay(history, balance=_balance(settings or {}), once=trunk_gradients)
+    imbalances = () if interplay is None else interplay.findings
     return RunReport(
         schema_version=SCHEMA_VERSION,
         title=title,
@@ -128,13 +132,14 @@ def build_report(
         judged_on=judged_on,
         together=together,
         verdicts=found,
-        advice=_advice(found, rows, settings or {}, findings, judged_on, data_card),
+        advice=_advice(found, rows, settings or {}, findings, imbalances, judged_on, data_card),
         permutation=tuple(permutation),
         data_card=data_card,
         gaps=_gaps([task.name for task in tasks], judged, history, last, seed),
         regret=regret_matrix(history),
         structure=structure,
         trunk_gradients=trunk_gradients,
+        interplay=interplay,
         calibration=calibrate(
             sets[judged_on], rows=judged_on, temperatures=temperatures, seed=seed
         ),
@@ -145,11 +150,18 @@ def build_report(
     )
 
 
+def _balance(settings: Mapping[str, Any]) -> str:
+    """Name of the balancing, empty where the settings do not tell."""
+    section = settings.get("balance")
+    return str(section.get("name", "")) if isinstance(section, Mapping) else ""
+
+
 def _advice(
     found: Sequence[Verdict],
     tasks: Sequence[TaskRow],
     settings: Mapping[str, Any],
     findings: Sequence[Finding],
+    imbalances: Sequence[Imbalance],
     judged_on: str,
     card: DataCard | None,
 ) -> tuple[Advice, ...]:
@@ -158,6 +170,7 @@ def _advice(
         found,
         settings=settings,
         findings=findings,
+        imbalances=imbalances,
         labels=[task.labels_train for task in tasks],
         rows=None if card is None else card.rows["train"],
         against_single={name: row.verdict("single") for name, row in judged.items()},

@@ -15,6 +15,8 @@ CANCELLED = 1e-4
 """Updates with ‖d‖² at most this part of Σ_k w_k² ‖g_k‖² are left out of the shares: the tasks
 cancel each other, and what remains is divided by almost nothing. No share of an update that
 counts exceeds 1/√CANCELLED = 100 in absolute value."""
+WINDOW = 5
+"""What is said of a run rests on so many epochs, the last of which is the kept one."""
 _SUMS = ("updates", "present", "norms", "pairs", "cosines", "conflicts", "decided", "shares")
 
 
@@ -55,6 +57,14 @@ class TaskGeometry:
     conflicts: list[list[float | None]] = field(default_factory=list)
     shares: list[float | None] = field(default_factory=list)
     flags: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def norms_only(self) -> bool:
+        """Whether no cosine of two tasks is known although the matrix is there."""
+        rows = enumerate(self.cosines)
+        return bool(self.cosines) and all(
+            value is None for i, row in rows for j, value in enumerate(row) if i != j
+        )
 
     def without_pairs(self) -> Self:
         """The same without the two matrices: what many epochs of many tasks can afford to keep."""

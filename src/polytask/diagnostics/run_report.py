@@ -13,6 +13,7 @@ from .calibration import Calibration
 from .data_card import DataCard
 from .decode import decode
 from .gap import Gap
+from .interplay import Interplay
 from .permutation import PermutationTest
 from .regret import Regret
 from .residuals import Residuals
@@ -62,6 +63,7 @@ class RunReport:
     regret: Regret | None = None
     structure: Structure | None = None
     trunk_gradients: TrunkGradients | None = None
+    interplay: Interplay | None = None
     calibration: tuple[Calibration, ...] = ()
     residuals: tuple[Residuals, ...] = ()
     uncertainty: tuple[Uncertainty, ...] = ()

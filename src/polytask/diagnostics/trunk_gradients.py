@@ -13,6 +13,8 @@ from polytask.optim.roles import ParameterInfo, Role
 from polytask.tasks import TaskGroup
 from polytask.tasks.base import masked_sums
 
+from .geometry import GeometrySums, TaskGeometry
+
 MAX_ROWS, MIN_ROWS = 2048, 256
 MAX_TASKS = 40
 BUDGET = 2 * 10**9
@@ -38,6 +40,30 @@ class TrunkGradients:
     parameters: int
     norms: tuple[float, ...]
     cosines: tuple[tuple[float | None, ...], ...]
+
+    def geometry(self, weights: Sequence[float | None] | None = None) -> TaskGeometry:
+        """The same as the geometry of one update with all tasks present.
+
+        Args:
+            weights: Of the measured tasks; None, or None for any of them: no shares.
+
+        Example:
+            >>> found = TrunkGradients(("a", "b"), 10, 5, (2.0, 1.0), ((1.0, -0.5), (-0.5, 1.0)))
+            >>> found.geometry([1.0, 1.0]).shares
+            [1.0, 0.0]
+        """
+        known = [torch.nan if weight is None else weight for weight in weights or [None]]
+        norms = torch.tensor(self.norms, dtype=torch.float64)
+        cosines = torch.tensor(
+            [[cosine or 0.0 for cosine in row] for row in self.cosines], dtype=torch.float64
+        )
+        sums = GeometrySums(len(self.tasks))
+        sums.add(
+            cosines * norms.outer(norms),
+            torch.tensor(known, dtype=torch.float64).expand(len(norms)),
+            torch.ones(len(norms), dtype=torch.bool),
+        )
+        return sums.summary()
 
 
 def measure_trunk_gradients(

@@ -210,11 +210,11 @@ def _relative(row: SetRow | None) -> float | None:
     return loss.model / loss.mean
 
 
-def tasks_axis() -> Any:
+def tasks_axis(grid: bool = True) -> Any:
     """One line per task, in the order of the data."""
     import altair as alt
 
-    axis = alt.Axis(labelLimit=130, labelColor=INK, grid=True, ticks=False, domain=False)
+    axis = alt.Axis(labelLimit=130, labelColor=INK, grid=grid, ticks=False, domain=False)
     # In the order of the data: names of the user never become part of an expression.
     return alt.Y("task:N", sort=None, title=None, axis=axis)
 

@@ -11,7 +11,7 @@ from polytask._files.atomic import write_text
 from polytask.data.finding import Finding
 from polytask.diagnostics import RunReport
 
-from . import charts, predictions, sections, weights
+from . import charts, interplay, predictions, sections, weights
 from .cells import Figure, figure
 from .choice import choose_tasks
 from .tables import all_metrics, column_rows, result_rows, used_baselines
@@ -96,14 +96,13 @@ def _context(report: RunReport) -> dict[str, Any]:
         "environment": flat(report.environment),
         "tasks_with_words": [t for t in report.tasks if t.description or t.linear or t.note][:150],
         **_later(report, names),
+        **_interplay(report),
     }
 
 
 def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
     """What the sections after the comparison show."""
-    card, gradients = report.data_card, report.trunk_gradients
-    several = gradients is not None and len(gradients.tasks) <= weights.SMALL
-    cosine_names = gradients.tasks if gradients is not None and several else ()
+    card = report.data_card
     return {
         "set_names": SETS,
         "verdicts": sections.verdict_rows(report),
@@ -130,13 +129,6 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
         "permutation": predictions.permutation_rows(report),
         "spreads": _embedded(predictions.spread_figures(report, names)),
         "spread_rows": predictions.spread_rows(report),
-        "cosines": weights.cosine_rows(report),
-        "cosine_heads": [
-            ("Task", False),
-            ("Norm", True),
-            *((name, True) for name in cosine_names),
-        ],
-        "cosine_map": weights.cosine_map(report),
         "penalty_rows": weights.penalty_rows(report),
         "spectra": _embedded(weights.spectrum_figures(report)),
         "features": weights.feature_rows(report),
@@ -149,6 +141,27 @@ def _later(report: RunReport, names: Sequence[str]) -> dict[str, Any]:
             ("Drift", True),
         ],
         "drifts": sum(task.flagged for task in card.tasks) if card else 0,
+    }
+
+
+def _interplay(report: RunReport) -> dict[str, Any]:
+    """What the section about the gradients of the tasks shows."""
+    found, once = report.interplay, report.trunk_gradients
+    names = [task.name for task in report.tasks]
+    geometry = None if found is None else found.geometry
+    return {
+        "imbalances": [] if found is None else interplay.severe(found),
+        "measured": geometry is not None,
+        "num_pairs": len(names) * (len(names) - 1) // 2,
+        "few_tasks": len(names) <= interplay.SMALL,
+        "cosine_figures": _embedded(interplay.cosine_figures(report)),
+        "pair_rows": interplay.pair_rows(report),
+        "geometry_rows": interplay.geometry_rows(names, geometry),
+        "geometry_heads": interplay.geometry_heads(names),
+        "share_curves": _embedded(interplay.curve_figures(report)),
+        "once_rows": interplay.once_rows(report),
+        "once_heads": interplay.geometry_heads(once.tasks if once is not None else ()),
+        "once_map": interplay.once_map(report),
     }
 
 

@@ -6,42 +6,7 @@ from polytask.diagnostics import RunReport
 
 from . import diagrams
 from .cells import MAX_DRAWN, MAX_ROWS, Cell, Figure, counted_cell, figure, number_cell
-from .heat import HeatMap, shades
 from .words import MISSING, number
-
-SMALL = 12
-"""Tasks up to which cosines are shown as numbers."""
-
-
-def cosine_rows(report: RunReport) -> list[list[Cell]]:
-    """Norm of every task's gradient and, for few tasks, its cosine with every other one."""
-    found = report.trunk_gradients
-    if found is None:
-        return []
-    few = len(found.tasks) <= SMALL
-    return [
-        [
-            Cell(name, name, "name"),
-            Cell(number(norm), f"{norm:.6g}", "number"),
-            *(_cosine(value, i == j) for j, value in enumerate(cosines) if few),
-        ]
-        for i, (name, norm, cosines) in enumerate(
-            zip(found.tasks, found.norms, found.cosines, strict=True)
-        )
-    ]
-
-
-def cosine_map(report: RunReport) -> HeatMap | None:
-    """Cosines of many tasks; few are shown as numbers."""
-    found = report.trunk_gradients
-    if found is None or len(found.tasks) <= SMALL:
-        return None
-    return HeatMap(
-        rows=found.tasks,
-        details=(),
-        columns=len(found.tasks),
-        shades=shades(found.cosines, 1.0),
-    )
 
 
 def layer_rows(report: RunReport) -> list[list[Cell]]:
@@ -107,13 +72,6 @@ def feature_rows(report: RunReport) -> list[list[Cell]]:
         ]
         for feature in ordered[:MAX_ROWS]
     ]
-
-
-def _cosine(value: float | None, diagonal: bool) -> Cell:
-    if value is None or diagonal:
-        return Cell("" if diagonal else MISSING, "", "number")
-    style = "number worse" if value < 0 else "number"
-    return Cell(f"{value:+.2f}".replace("-", "−"), f"{value:.4f}", style)
 
 
 def _plain(text: str) -> Cell:

@@ -3,12 +3,10 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from polytask.diagnostics.geometry import TaskGeometry
+from polytask.diagnostics.geometry import WINDOW, TaskGeometry
 
 ALL_PAIRS = 12
 """Tasks up to which the cosines of all pairs are kept of every epoch."""
-LAST_PAIRS = 10
-"""Of more tasks they are kept of the best epoch and of so many last ones."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,14 @@ class History:
         """Drops the matrices over pairs of tasks where nobody will look for them.
 
         A pair has two numbers per epoch, so that 139 tasks would write 10 million numbers in 256
-        epochs. Of more than `ALL_PAIRS` tasks only the best epoch and the last `LAST_PAIRS` keep
-        theirs; call it when an epoch has been entered and `best_epoch` is known.
+        epochs. Of more than `ALL_PAIRS` tasks only the last epochs up to the best one and up to now
+        keep theirs, `WINDOW` of each: what a report looks at, whichever epoch is the best in the
+        end. To be called when an epoch has been entered and `best_epoch` is known.
         """
         if len(self.tasks) <= ALL_PAIRS:
             return
-        for position, record in enumerate(self.epochs[:-LAST_PAIRS]):
+        for position, record in enumerate(self.epochs[:-WINDOW]):
             found = record.geometry
-            if found is not None and found.cosines and record.epoch != self.best_epoch:
+            wanted = self.best_epoch - WINDOW < record.epoch <= self.best_epoch
+            if found is not None and found.cosines and not wanted:
                 self.epochs[position] = replace(record, geometry=found.without_pairs())

@@ -6,6 +6,7 @@ from polytask.config.overrides import parse_override
 from polytask.config.presets import PRESETS
 from polytask.config.run import RunConfig
 from polytask.data.finding import Finding
+from polytask.diagnostics import Imbalance
 from polytask.diagnostics.advice import ARGUMENTS, Advice, _Settings, advise
 from polytask.diagnostics.verdict import Verdict, VerdictNumbers
 
@@ -90,6 +91,17 @@ def test_better_models_and_few_rows():
     ]
     assert commands(verdict(), rows=500) == ["--defence small"]
     assert commands(verdict(word="too few rows")) == ["--set split.valid=0.3"]
+
+
+def test_imbalances_are_advice_of_their_own():
+    torn = Imbalance("conflict", ("a", "b"), "They conflict.", "Use upgrad.", "--balance upgrad")
+    huge = Imbalance("domination", ("a",), "'a' dominates.", "Use x.", "--balance nash-mtl")
+    found = advise([verdict()], imbalances=[huge, torn], labels=[5000], rows=5000)
+    assert [one.command for one in found] == ["--balance nash-mtl", "--balance upgrad"]
+    assert found[0].direction == "Loss of the other tasks down."
+    assert found[1] == Advice(
+        "Use upgrad. They conflict.", "Loss of a and b down.", "--balance upgrad", ("a", "b")
+    )
 
 
 def test_severe_findings_come_first():

@@ -3,8 +3,10 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import torch
 
 from polytask.data.finding import Finding
 from polytask.diagnostics import (
@@ -15,6 +17,7 @@ from polytask.diagnostics import (
     Comparison,
     DataCard,
     Gap,
+    GeometrySums,
     HeadSpectrum,
     LayerRow,
     MetricRow,
@@ -33,6 +36,7 @@ from polytask.diagnostics import (
     TrunkGradients,
     Uncertainty,
     Verdict,
+    describe_interplay,
     regret_matrix,
 )
 from polytask.diagnostics.verdict import VerdictNumbers
@@ -117,6 +121,9 @@ def fake_report(
         if loses
         else ()
     )
+    later = later_parts(names, run, rng) if full else {}
+    once = later.get("trunk_gradients")
+    interplay = describe_interplay(run, balance="equal", once=once) if full else None
     return RunReport(
         schema_version=SCHEMA_VERSION,
         title=title,
@@ -178,7 +185,8 @@ def fake_report(
             Together("valid", "tasks", Comparison("linear", gain, gain - 0.03, gain + 0.03)),
             Together("valid", "tasks", Comparison("mean", 0.35, 0.29, 0.41)),
         ),
-        **(later_parts(names, run, rng) if full else {}),
+        interplay=interplay,
+        **later,
     )
 
 
@@ -379,6 +387,47 @@ def history(
         "baseline": [1.0] * len(names),
         "stopped": "patience",
     }
+
+
+def with_geometry(
+    report: RunReport, *, balance: str = "pcgrad", calm: bool = False, norms_only: bool = False
+) -> RunReport:
+    """The report of a run whose balancing measured gradients.
+
+    The first two tasks oppose each other and the first one dominates, unless `calm`.
+    """
+    names = report.history["tasks"]
+    generator = torch.Generator().manual_seed(0)
+    kept = report.history["best_epoch"]
+    records = []
+    directions = torch.randn(len(names), 30, generator=generator, dtype=torch.float64)
+    if not calm:
+        directions[1] = -directions[0]
+    lead = 1.0 if calm else 60.0
+    sums = GeometrySums(len(names), norms_only=norms_only)
+    scale = torch.ones(len(names), 1, dtype=torch.float64)
+    scale[0] = lead
+    present = torch.ones(len(names), dtype=torch.bool)
+    for record in report.history["epochs"]:
+        sums.reset()
+        weights = 1 + 0.5 * torch.rand(len(names), generator=generator, dtype=torch.float64)
+        for _ in range(4):
+            noise = torch.randn(directions.shape, generator=generator, dtype=torch.float64)
+            jacobian = scale * (directions + 0.5 * noise) / record["epoch"] ** 0.5
+            sums.add(jacobian @ jacobian.mT, weights, present)
+        found = sums.summary()
+        near = kept - 5 < record["epoch"] <= kept
+        found = found if near or len(names) <= 12 else found.without_pairs()
+        records.append({**record, "weights": weights.tolist(), "geometry": found.to_json()})
+    history = {**report.history, "epochs": records}
+    interplay = describe_interplay(history, balance=balance, once=report.trunk_gradients)
+    return replace(report, history=history, interplay=interplay)
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[..., RunReport]:
+    """Adds what a balancing that measures gradients would have recorded."""
+    return with_geometry
 
 
 @pytest.fixture(scope="session")

@@ -75,14 +75,15 @@ class Drawn(HTMLParser):
             self._inside = ""
 
 
-@pytest.mark.parametrize("case", ["four", "school", "loses", "hostile"])
-def test_report_in_a_browser(case, make_report, school, evil, tmp_path):
+@pytest.mark.parametrize("case", ["four", "school", "loses", "hostile", "measured"])
+def test_report_in_a_browser(case, make_report, measured, school, evil, tmp_path):
     hostile = [evil, "a.b[0]'\"\\ \u2028x", "</script><img src=x onerror=console.error(1)>", "☃"]
     report = {
         "four": make_report,
         "school": lambda: school,
         "loses": lambda: make_report(loses=True),
-        "hostile": lambda: make_report(hostile),
+        "hostile": lambda: measured(make_report(hostile)),
+        "measured": lambda: measured(make_report([f"task {i}" for i in range(30)], epochs=16)),
     }[case]()
     path = tmp_path / "report.html"
     path.write_text(render_html(report) + SORT, encoding="utf-8")

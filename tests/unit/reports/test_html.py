@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from polytask.data.finding import Finding
-from polytask.diagnostics import ColumnRow
+from polytask.diagnostics import ColumnRow, Imbalance
 from polytask.reports import render_html, write_html
 
 SECTIONS = ["headline", "results", "curves", "comparison", "gap", "data", "on", "settings"]
@@ -107,9 +107,10 @@ def test_the_check_for_loads_can_fail():
     assert page.loads == ["https://x.org/a.css", "//x.org/a.js"]
 
 
-def test_139_tasks_and_256_epochs_stay_below_two_megabytes(large):
+def test_139_tasks_and_256_epochs_stay_below_two_megabytes(large, school, measured):
     text, _ = large
     assert len(text.encode()) <= TWO_MEGABYTES
+    assert len(render_html(measured(school)).encode()) <= TWO_MEGABYTES
 
 
 def test_worst_case_stays_below_two_megabytes(school, make_report):
@@ -332,9 +333,9 @@ def test_regret_is_drawn_for_every_task(large, school):
 
 def test_cosines_are_numbers_for_few_tasks_and_colours_for_many(four, large):
     text, page = large
-    weights = text.split('id="weights"')[1].split("</section>")[0]
-    assert 'class="heat' in weights
-    assert 'class="warm"' in weights
+    section = text.split('id="interplay"')[1].split("</section>")[0]
+    assert 'class="heat' in section
+    assert 'class="warm"' in section
     assert "the first 40 of 139 tasks" in re.sub(r"\s+", " ", page.text)
     assert "−0.50" in four.text
 
@@ -346,8 +347,8 @@ def test_a_report_of_the_first_version_is_rendered(make_report):
     assert "Undefined" not in page.text
 
 
-def test_new_texts_of_the_user_are_never_markup(make_report, evil):
-    report = make_report()
+def test_new_texts_of_the_user_are_never_markup(make_report, measured, evil):
+    report = measured(make_report())
     poison = replace(
         report,
         verdicts=tuple(
@@ -367,6 +368,12 @@ def test_new_texts_of_the_user_are_never_markup(make_report, evil):
         ),
         regret=replace(report.regret, tasks=(evil,) * 4),
         trunk_gradients=replace(report.trunk_gradients, tasks=(evil,) * 4),
+        interplay=replace(
+            report.interplay,
+            findings=(Imbalance("conflict", (evil,), evil, evil, evil),),
+            pairs=tuple(replace(pair, first=evil, second=evil) for pair in report.interplay.pairs),
+            curves=tuple(replace(curve, task=evil) for curve in report.interplay.curves),
+        ),
         uncertainty=tuple(replace(row, source=evil) for row in report.uncertainty),
     )
     plain, page = Page(render_html(report)), Page(render_html(poison))

@@ -55,8 +55,8 @@ def test_a_report_of_the_first_version_still_loads(make_report):
     assert again.regret is again.data_card is None
 
 
-def test_every_new_part_comes_back_as_what_it_was(make_report):
-    report = make_report()
+def test_every_new_part_comes_back_as_what_it_was(make_report, measured):
+    report = measured(make_report())
     again = report_from_text(report_to_text(report))
     for part in (
         "verdicts",
@@ -67,6 +67,8 @@ def test_every_new_part_comes_back_as_what_it_was(make_report):
         "regret",
         "structure",
         "trunk_gradients",
+        "interplay",
+        "history",
         "calibration",
         "residuals",
         "uncertainty",

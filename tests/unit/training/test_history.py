@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from polytask.diagnostics import TaskGeometry
-from polytask.training.history import ALL_PAIRS, LAST_PAIRS, EpochRecord, History
+from polytask.diagnostics.geometry import WINDOW
+from polytask.training.history import ALL_PAIRS, EpochRecord, History
 
 
 def geometry(tasks: int) -> TaskGeometry:
@@ -41,15 +42,15 @@ def test_a_history_from_before_geometry_is_read():
 
 
 @pytest.mark.parametrize("tasks", [ALL_PAIRS, ALL_PAIRS + 1])
-def test_pairs_of_many_tasks_are_kept_of_the_best_epoch_and_the_last_ones(tasks):
+def test_pairs_of_many_tasks_are_kept_up_to_the_best_epoch_and_up_to_now(tasks):
     history = History([f"t{i}" for i in range(tasks)])
     for epoch in range(1, 31):
         history.epochs.append(record(epoch, tasks, geometry(tasks)))
-        history.best_epoch = epoch if epoch <= 5 else 5
+        history.best_epoch = min(epoch, 12)
         history.forget_pairs()
     kept = [r.epoch for r in history.epochs if r.geometry is not None and r.geometry.cosines]
-    last = list(range(31 - LAST_PAIRS, 31))
-    assert kept == (list(range(1, 31)) if tasks == ALL_PAIRS else [5, *last])
+    wanted = [*range(13 - WINDOW, 13), *range(31 - WINDOW, 31)]
+    assert kept == (list(range(1, 31)) if tasks == ALL_PAIRS else wanted)
     # Everything else of the forgotten epochs is still there.
     whole = record(1, tasks, geometry(tasks))
     assert whole.geometry is not None
