@@ -17,6 +17,8 @@ cancel each other, and what remains is divided by almost nothing. No share of an
 counts exceeds 1/√CANCELLED = 100 in absolute value."""
 WINDOW = 5
 """What is said of a run rests on so many epochs, the last of which is the kept one."""
+TOGETHER = 32
+"""Updates that are added up at once: one by one, a dozen small operations each would be felt."""
 _SUMS = ("updates", "present", "norms", "pairs", "cosines", "conflicts", "decided", "shares")
 
 
@@ -145,6 +147,10 @@ class GeometrySums:
         )  # fmt: skip
         for name, shape in zip(_SUMS, shapes, strict=True):
             setattr(self, name, torch.zeros(shape, dtype=torch.float64, device=device))
+        self.waiting = torch.zeros(TOGETHER, num_tasks, num_tasks + 2, dtype=torch.float64,
+                                   device=device)  # fmt: skip
+        """Updates that were not added up yet: Gramian, weights, presence, side by side."""
+        self._count = 0
 
     @torch.no_grad()
     def add(
@@ -168,34 +174,49 @@ class GeometrySums:
         require(gramian.shape == size, "gramian", f"have the shape {size}", tuple(gramian.shape))
         for flag in flags:
             self.flags[flag] = self.flags.get(flag, 0) + 1
-        here = present.to(self.norms.device)
-        both = here.outer(here)
-        products = torch.where(both, gramian.to(self.norms), 0.0)
-        finite = products.isfinite().all()
-        products = torch.where(finite, products, 0.0)
-        here, both = here & finite, both & finite
-        squares = products.diagonal()
-        self.updates += finite
-        self.present += here
-        self.norms += squares
+        place = self.waiting[self._count]
+        place[:, : self.num_tasks].copy_(gramian)
+        place[:, -2].copy_(weights)
+        place[:, -1].copy_(present)
+        self._count += 1
+        if self._count == TOGETHER:
+            self._fold()
+
+    @torch.no_grad()
+    def _fold(self) -> None:
+        """Adds up the updates that wait: a dozen operations, whatever their number."""
+        waiting, self._count = self.waiting[: self._count], 0
+        here = waiting[:, :, -1] > 0
+        both = here[:, :, None] & here[:, None, :]
+        products = torch.where(both, waiting[:, :, : self.num_tasks], 0.0)
+        finite = products.isfinite().flatten(1).all(1)
+        products = torch.where(finite[:, None, None], products, 0.0)
+        here, both = here & finite[:, None], both & finite[:, None, None]
+        squares = products.diagonal(dim1=1, dim2=2)
+        self.updates += finite.sum()
+        self.present += here.sum(0)
+        self.norms += squares.sum(0)
         if self.norms_only:
             return
         lengths = squares.clamp(min=0.0).sqrt()
-        known = both & (lengths.outer(lengths) > 0)
-        cosines = (products / lengths.outer(lengths)).clamp(-1.0, 1.0)
-        self.pairs += known
-        self.cosines += torch.where(known, cosines, 0.0)
-        self.conflicts += known & (products < 0)
-        used = torch.where(here, weights.to(self.norms), 0.0)
-        parts = used * (products @ used)
-        total = parts.sum()
+        areas = lengths[:, :, None] * lengths[:, None, :]
+        known = both & (areas > 0)
+        cosines = (products / areas).clamp(-1.0, 1.0)
+        self.pairs += known.sum(0)
+        self.cosines += torch.where(known, cosines, 0.0).sum(0)
+        self.conflicts += (known & (products < 0)).sum(0)
+        used = torch.where(here, waiting[:, :, -2], 0.0)
+        parts = used * torch.matmul(products, used[:, :, None])[:, :, 0]
+        total = parts.sum(1)
         # NaN weights make the comparison false, as does an update of length zero.
-        counts = total > CANCELLED * (used.square() * squares).sum()
-        self.decided += counts
-        self.shares += torch.where(counts, parts / total, 0.0)
+        counts = total > CANCELLED * (used.square() * squares).sum(1)
+        self.decided += counts.sum()
+        self.shares += torch.where(counts[:, None], parts / total[:, None], 0.0).sum(0)
 
     def summary(self) -> TaskGeometry:
         """The numbers of the updates so far, read from the device; six digits are kept."""
+        if self._count:
+            self._fold()
         present = self.present.tolist()
         norms = (self.norms / self.present).sqrt()
         cosines: list[list[float | None]] = []
@@ -219,12 +240,14 @@ class GeometrySums:
     def reset(self) -> None:
         """Starts a new epoch."""
         self.flags = {}
+        self._count = 0
         for name in _SUMS:
             getattr(self, name).zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums as they are, not copied, and the counts of the flags."""
-        return {name: getattr(self, name) for name in _SUMS} | {"flags": dict(self.flags)}
+        """The sums as they are, not copied, the updates that wait, and the counts of the flags."""
+        state = {name: getattr(self, name) for name in _SUMS}
+        return state | {"waiting": self.waiting[: self._count], "flags": dict(self.flags)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`; the tensors stay on the device of this object.
@@ -232,7 +255,7 @@ class GeometrySums:
         Raises:
             InvalidArgument: The state has other names, or is of another number of tasks.
         """
-        names = {*_SUMS, "flags"}
+        names = {*_SUMS, "waiting", "flags"}
         require(set(state_dict) == names, "state_dict", f"hold {sorted(names)}", sorted(state_dict))
         for name in _SUMS:
             mine, given = getattr(self, name), torch.as_tensor(state_dict[name])
@@ -240,6 +263,9 @@ class GeometrySums:
             require(given.shape == mine.shape, f"state_dict[{name!r}]", rule, tuple(given.shape))
         for name in _SUMS:
             getattr(self, name).copy_(torch.as_tensor(state_dict[name]))
+        waiting = torch.as_tensor(state_dict["waiting"])
+        self._count = len(waiting)
+        self.waiting[: self._count].copy_(waiting)
         self.flags = {str(flag): int(count) for flag, count in state_dict["flags"].items()}
 
 
