@@ -45,8 +45,10 @@ NOTES = """
 - CAGrad: torchjd solves on the normalised Gramian with a general-purpose conic solver; its update
   is right to four digits, its worst slope to two where gradients are unequal.
 - Nash-MTL: 20 linearised programs; where their solver fails, torchjd keeps the weights it has. On
-  two orthogonal-looking tasks it agrees to nine digits, on conflicting ones it has not converged.
-- FairGrad: torchjd stops SciPy's least squares at its default tolerance, an absolute one.
+  random gradients of many parameters it agrees to eight digits; on conflicting ones it is not at
+  the solution.
+- FairGrad: SciPy's bounded least squares, from equal weights; right to nine digits unless the
+  sizes of the gradients differ.
 - GradVac: torchjd adds 1e-8 to denominators.
 - IMTL-G on dependent gradients: torchjd takes the pseudo-inverse of the Gramian, polytask that of
   the cosines, so that the line does not depend on the scales; the paper defines neither.

@@ -180,6 +180,32 @@ def test_directions_on_two_tasks():
     near(NashMTL(max_norm=1.0)(J2 @ J2.T) @ J2, (0.054153, 0.706069, 0.706069))
 
 
+def test_small_gradients_are_still_projected():
+    """Averaging, to which a public package turns below a trace of 1e-4, conflicts here."""
+    small = J2 * (0.009 / J2.norm())
+    gramian = small @ small.T
+    near(1e6 * gramian @ Mean()(gramian), (-2.9, 11.6), 0.05)
+    near(1e6 * gramian @ UPGrad()(gramian), (3.8, 8.0), 0.05)
+
+
+@pytest.mark.parametrize(("size", "weight", "ridged"), [(1e-2, 29.45, 20.14), (1e-3, 289.97, 6.48)])
+def test_small_tasks_are_not_swamped(size, weight, ridged):
+    """Mutation: a ridge of 1e-4 of the trace makes the small task's slope negative.
+
+    The closed form: (1 + 22/18 · size) / 2 and (1 + 22/38 / size) / 2.
+    """
+    rows = J2 * torch.tensor([[1.0], [size]], dtype=torch.float64)
+    gramian = rows @ rows.T
+    weights = UPGrad()(gramian)
+    near(weights, (0.5 + 11 / 18 * size, 0.5 + 11 / 38 / size), 1e-9)
+    assert float(weights[1]) == pytest.approx(weight, rel=1e-3)
+    assert bool((gramian @ weights >= 0).all())
+    trace = float(gramian.trace())
+    wrong = UPGrad()(gramian / trace + 1e-4 * torch.eye(2, dtype=torch.float64))
+    assert float(wrong[1]) == pytest.approx(ridged, rel=1e-3)
+    assert float((gramian @ wrong)[1]) < 0.0
+
+
 def test_least_norm_on_three_tasks():
     weights = MGDA()(J3 @ J3.T)
     near(weights @ J3 @ J3.T @ weights, [0.073171])

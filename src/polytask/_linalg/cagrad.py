@@ -115,7 +115,7 @@ def _extra_weights(
         lost = LostDigits(offsets=affine(mean[None], matrix, -slopes[None]))
     phi = c * c * float(mean @ slopes)
 
-    projected, residuals = solve_lcp(matrix, slopes[None])  # μ = 0: DualProj
+    projected, residuals = solve_lcp(matrix, slopes[None], sharpen=exact)  # μ = 0: DualProj
     extra = projected[0]
     reached = float(extra @ matrix @ extra)
     relative = slopes / units
@@ -140,7 +140,9 @@ def _extra_weights(
                 break
         else:  # visited before, or no crossing: halve the bracket
             mu = 0.5 * (low + high)
-        found, residuals = solve_lcp(matrix, (slopes - mu * units)[None], support[None])
+        found, residuals = solve_lcp(
+            matrix, (slopes - mu * units)[None], support[None], sharpen=False
+        )
         candidate = found[0]
         residual = _residual(matrix, slopes - mu * units, candidate, phi)
         if residual < smallest:

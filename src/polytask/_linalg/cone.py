@@ -84,10 +84,11 @@ def solve_dualproj(gramian: Array, preference: Array, precision: float) -> Solut
         if is_stationary(matrix, scaled, precision):  # the mean is a rounding error: nothing to do
             return conclude(weights, 0.0, STATIONARY)
         offsets, lost = scaled[None] @ matrix, NOTHING_LOST
-        if not well_conditioned(matrix):
+        sharpen = not well_conditioned(matrix)
+        if sharpen:
             offsets = affine(scaled[None], matrix)
             lost = LostDigits(offsets=affine(scaled[None], matrix, -offsets))
-        found, residuals = solve_lcp(matrix, offsets, lost=lost)
+        found, residuals = solve_lcp(matrix, offsets, lost=lost, sharpen=sharpen)
         weights[rows] = preference[rows] + np.ldexp(found[0], -exponents)
         residual = float(residuals[0])
     stationary = is_stationary(gramian, weights, precision)

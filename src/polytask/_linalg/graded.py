@@ -53,7 +53,7 @@ def inverse_root(gramian: Array, preference: Array, precision: float) -> Inverse
     factor = _pivoted_cholesky(gramian, size * precision)
     if factor.shape[1] < size:
         rotated, _ = _orthogonal(factor.T, np.eye(factor.shape[1]))
-        lengths = np.linalg.norm(rotated, axis=1)
+        lengths = np.sqrt((rotated * rotated).sum(axis=1))
         units = rotated / lengths[:, None]
         product = units.T @ ((units @ preference) / lengths)
         return InverseRoot(product, np.sort(lengths) ** 2, _crookedness(units))
@@ -62,7 +62,7 @@ def inverse_root(gramian: Array, preference: Array, precision: float) -> Inverse
     sizes = np.abs(factor).max(axis=1, keepdims=True)
     factor = factor + 0.5 * np.linalg.solve(factor / sizes, error / sizes).T
     rotated, vectors = _orthogonal(factor, np.eye(size))
-    lengths = np.linalg.norm(rotated, axis=1)
+    lengths = np.sqrt((rotated * rotated).sum(axis=1))
     units = rotated / lengths[:, None]
     side = units.T @ (vectors @ preference)
     # Columns of Lᵀ brought to one length: the solve sees the cosines only.

@@ -34,6 +34,7 @@ def solve_lcp(
     offsets: Array,
     support: "np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None" = None,
     lost: LostDigits = NOTHING_LOST,
+    sharpen: bool | None = None,
 ) -> LCPSolution:
     """Finds z ≥ 0 with y = Hz + q ≥ 0 and zᵀy = 0, for many q at once.
 
@@ -55,6 +56,8 @@ def solve_lcp(
         support: First guess of the entries with z > 0, [problems, unknowns]; default: those with
             q < 0.
         lost: Digits of H and q below their last ones, if these are rounded sums themselves.
+        sharpen: Whether to look for digits that plain arithmetic loses; None: if H is
+            ill-conditioned.
 
     Example:
         >>> import numpy as np
@@ -78,7 +81,9 @@ def solve_lcp(
         polished = pivot(matrix, offsets[left], support=solutions[left] > slack)
         _keep_better(matrix, offsets, solutions, residuals, left, polished)
     solved = np.flatnonzero((residuals <= _ACCEPT) & solutions.any(axis=1))
-    if solved.size and not well_conditioned(matrix):
+    if sharpen is None:
+        sharpen = bool(solved.size) and not well_conditioned(matrix)
+    if solved.size and sharpen:
         sharper, sure = settle(matrix, offsets[solved], solutions[solved], lost.of(solved))
         solutions[solved[sure]] = sharper[sure]
         residuals[solved[sure]] = lcp_residual(matrix, offsets[solved[sure]], sharper[sure])

@@ -9,10 +9,13 @@ from polytask.aggregation import (
     DBMTL,
     IMTLG,
     MGDA,
+    ClipTaskGradients,
+    EqualizeNorms,
     EveryN,
     GradDrop,
     GramianAggregator,
     MoCo,
+    MovingAverageWeights,
     PCGrad,
     Sum,
     UPGrad,
@@ -526,9 +529,17 @@ def test_a_task_that_comes_later_may_share_more():
     close(report.gramian, _gram(rows))
 
 
-def test_weights_reused_in_between_cost_one_backward():
+@pytest.mark.parametrize(
+    "balance",
+    [
+        lambda: EveryN(UPGrad(), n=2),
+        lambda: EveryN(ClipTaskGradients(UPGrad(), 0.5), n=2),
+        lambda: MovingAverageWeights(EveryN(EqualizeNorms(MGDA()), n=2)),
+    ],
+)
+def test_weights_reused_in_between_cost_one_backward(balance):
     model = Small()
-    step = MultiTaskBackward(EveryN(UPGrad(), n=2))
+    step = MultiTaskBackward(balance())
     first = step(model.losses())
     model.zero_grad()
     second = step(model.losses())
