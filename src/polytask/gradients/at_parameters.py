@@ -218,6 +218,7 @@ class AtParameters:
             trunk=graph.trunk,
             heads=graph.rest,
             branches=graph.branches,
+            parting=graph.parting,
         )
 
     def _write(self, graph: Graph, pairs: Iterable[tuple[Tensor, Tensor]], *, owned: bool) -> None:

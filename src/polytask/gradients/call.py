@@ -11,6 +11,7 @@ from polytask.aggregation import GramianAggregator
 
 from .branching import Branch, weighing
 from .losses import Losses
+from .parting import Parting, weighing_at
 from .report import HEADS_WEIGHTED, BackwardReport
 
 Heads = Literal["one", "weighted"]
@@ -127,6 +128,7 @@ def backward_weighted(
     trunk: Sequence[Tensor],
     heads: Sequence[Tensor],
     branches: Sequence[Branch] = (),
+    parting: Parting | None = None,
 ) -> None:
     """Fills every ``.grad`` for known weights: one pass, or one more through the heads.
 
@@ -137,12 +139,16 @@ def backward_weighted(
         trunk: Leaves whose gradients are weighted.
         heads: All other leaves.
         branches: If there are some, they weigh the trunk within a single pass.
+        parting: Without branches, where the tasks part; it does the same.
     """
     tensors = call.losses.tensors
     if settings.heads == "weighted":
         backward(tensors, call.seeds(weights), keep=call.keep)
     elif branches:
         with weighing(branches, call.losses.names, call.losses.keyed, weights):
+            backward(tensors, call.seeds(), keep=call.keep)
+    elif parting is not None:
+        with weighing_at(parting, weights.to(call.values).unbind()):
             backward(tensors, call.seeds(), keep=call.keep)
     else:
         more = bool(heads) or call.keep

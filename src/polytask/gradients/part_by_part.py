@@ -42,14 +42,14 @@ def gramian_by_parts(
     Args:
         rows: Memory for the gradients of one group.
         call: The update.
-        sources: Where the tasks start.
+        sources: Where the tasks start; used up, or their memory would stay.
         stretches: Of `cut`.
     """
     tasks, num_tasks = call.losses.tasks, len(call.losses.names)
     sent = {
         k: {
             (sources.edges[number].node, sources.edges[number].output_nr): gradient
-            for number, gradient in sources.gradients.get(k, {}).items()
+            for number, gradient in sources.gradients.pop(k, {}).items()
         }
         for k in tasks
     }
