@@ -6,7 +6,8 @@ back through one part, its parameters' gradients are reduced to inner products a
 all tasks go on from the cut.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,7 @@ def gramian_by_parts(
                 if last:
                     pairs = zip(onward, gradients[len(group) :], strict=True)
                     sent[k] = {edge: g for edge, g in pairs if g is not None}
+                del gradients
             found = rows.gramian(tasks)
             total = found if total is None else total + found
     assert total is not None
@@ -93,14 +95,15 @@ def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Str
         num_tasks: Rows.
         budget: Bytes.
     """
-    order = graph.behind.order
+    nodes = {id(column): get_gradient_edge(column).node for column in graph.columns}
+    wanted = _leading_to(graph.behind.order, [nodes[id(column)] for column in graph.trunk])
+    order = _side_ways_first(graph.behind.order, wanted)
     place = {node: number for number, node in enumerate(order) if not is_leaf(node)}
     last: dict[Node, int] = {}
     for node, number in place.items():
         for child, _ in node.next_functions:
             if child is not None and is_leaf(child):
                 last[child] = number
-    nodes = {id(column): get_gradient_edge(column).node for column in graph.columns}
     by_place: dict[int, list[Tensor]] = {}
     for column in graph.trunk:
         by_place.setdefault(last.get(nodes[id(column)], -1), []).append(column)
@@ -118,10 +121,6 @@ def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Str
             filled.append(groups)
             ends.append(end)
             size = needed  # above the budget where a stretch has several groups
-    wanted = {nodes[id(column)] for column in graph.trunk}
-    for node in reversed(order):
-        if any(child in wanted for child, _ in node.next_functions):
-            wanted.add(node)
     starts = [(edge.node, edge.output_nr) for edge in sources.edges]
     where = {**last, **place}
     stretches = []
@@ -134,6 +133,47 @@ def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Str
                         crossing[child, slot] = None
         stretches.append(Stretch(parts, list(crossing)))
     return stretches
+
+
+def _leading_to(order: Sequence[Node], leaves: Sequence[Node]) -> dict[Node, int]:
+    """Node → how many of the leaves its gradient goes on to, if any."""
+    masks = {leaf: 1 << number for number, leaf in enumerate(leaves)}
+    for node in reversed(order):
+        for child, _ in node.next_functions:
+            if child in masks:
+                masks[node] = masks.get(node, 0) | masks[child]
+    return {node: mask.bit_count() for node, mask in masks.items()}
+
+
+def _side_ways_first(order: Sequence[Node], leading_to: Mapping[Node, int]) -> list[Node]:
+    """Another order in which every node comes before those that it hands gradients to.
+
+    Of the nodes whose turn it may be, the one that leads to the fewest leaves: so the way to a
+    parameter is walked to its end at once, and a cut is crossed by representations and not by the
+    gradients of parameters.
+    """
+    waiting: dict[Node, int] = dict.fromkeys(order, 0)
+    for node in order:
+        for child, _ in node.next_functions:
+            if child in waiting:
+                waiting[child] += 1
+    numbers = {node: number for number, node in enumerate(order)}
+
+    def entry(node: Node) -> tuple[int, int, Node]:
+        return leading_to.get(node, 0), numbers[node], node
+
+    ready = [entry(node) for node, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    result = []
+    while ready:
+        _, _, node = heapq.heappop(ready)
+        result.append(node)
+        for child, _ in node.next_functions:
+            if child in waiting:
+                waiting[child] -= 1
+                if not waiting[child]:
+                    heapq.heappush(ready, entry(child))
+    return result
 
 
 def _groups(columns: Sequence[Tensor], num_tasks: int, budget: int) -> list[Sequence[Tensor]]:

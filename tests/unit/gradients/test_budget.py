@@ -36,8 +36,8 @@ def peak(step: MultiTaskBackward) -> int:
 
 
 BYTES = 4 * 8 * (WIDTH * WIDTH + WIDTH)
-SLACK = 0.15
-"""Of the gradient of one task: heads, representations, Gramians."""
+SLACK = 0.3
+"""Of the gradient of one task: heads, representations, one parameter in float64."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_every_layer_is_walked_back_once_per_task_and_once_more():
     calls = [0] * len(trunk)
 
     def counting(number: int):
-        def hook(gradient: Tensor) -> None:
+        def hook(*gradients: object) -> None:
             calls[number] += 1
 
         return hook
@@ -86,9 +86,8 @@ def test_every_layer_is_walked_back_once_per_task_and_once_more():
     z = x
     for number, layer in enumerate(trunk):
         z = layer(z)
-        z.register_hook(counting(number))
+        z.grad_fn.register_hook(counting(number))
     losses = [head(z).square().mean() for head in heads]
     report = MultiTaskBackward(UPGrad(), max_gradient_memory=TASKS * BYTES // 4)(losses)
     assert "over-memory-budget" in report.flags
-    # The output of the trunk is also where the pass through the heads ends.
-    assert calls[:-1] == [TASKS + 1] * (len(trunk) - 1)
+    assert calls == [TASKS + 1] * len(trunk)
