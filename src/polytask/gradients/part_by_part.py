@@ -1,9 +1,11 @@
 """The Gramian within a memory budget: the trunk is walked back once, part by part.
 
 The nodes of the trunk stand in an order in which each comes before those that it hands gradients
-to. Cut anywhere, the edges that cross the cut carry everything that the rest needs. So all tasks go
+to. The edges that cross a cut carry everything that the rest needs. So all tasks go
 back through one part, its parameters' gradients are reduced to inner products and forgotten, and
-all tasks go on from the cut.
+all tasks go on from the cut. There is no cut across a shortcut, nor between the uses of a
+parameter: what lies between is one part, walked back once for every group of its parameters that
+fits.
 """
 
 import heapq
@@ -107,32 +109,52 @@ def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Str
     by_place: dict[int, list[Tensor]] = {}
     for column in graph.trunk:
         by_place.setdefault(last.get(nodes[id(column)], -1), []).append(column)
-    ends: list[int] = []
-    filled: list[list[Sequence[Tensor]]] = []
-    size = 0
-    for end in sorted(by_place):
-        groups = _groups(by_place[end], num_tasks, budget)
-        needed = num_tasks * row_bytes(by_place[end])
-        if filled and len(groups) == 1 and size + needed <= budget:
-            filled[-1] = [[*filled[-1][0], *groups[0]]]
-            ends[-1] = end
-            size += needed
-        else:
-            filled.append(groups)
-            ends.append(end)
-            size = needed  # above the budget where a stretch has several groups
     starts = [(edge.node, edge.output_nr) for edge in sources.edges]
     where = {**last, **place}
-    stretches = []
-    for end, parts in zip(ends, filled, strict=True):
+
+    def onward(end: int) -> list[Edge]:
+        """Edges from what comes before a cut to what comes behind it."""
         crossing = dict.fromkeys(edge for edge in starts if where.get(edge[0], -1) > end)
         for node, number in place.items():
             if number <= end:
                 for child, slot in node.next_functions:
                     if child in wanted and where[child] > end:
                         crossing[child, slot] = None
-        stretches.append(Stretch(parts, list(crossing)))
+        return list(crossing)
+
+    stretches: list[Stretch] = []
+    block: list[Tensor] = []
+    for end in sorted(by_place):
+        block += by_place[end]
+        crossing = onward(end)
+        if _depends_on_itself(crossing, wanted):
+            continue
+        before = stretches[-1].groups if stretches else []
+        if len(before) == 1 and num_tasks * row_bytes([*before[0], *block]) <= budget:
+            stretches[-1] = Stretch([[*before[0], *block]], crossing)
+        else:
+            stretches.append(Stretch(_groups(block, num_tasks, budget), crossing))
+        block = []
     return stretches
+
+
+def _depends_on_itself(crossing: Sequence[Edge], wanted: Mapping[Node, int]) -> bool:
+    """Whether one edge leads to another: then no cut is possible, as around a shortcut."""
+    ends = set(crossing)
+    seen: set[Node] = set()
+    stack = [node for node, _ in crossing]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for edge in node.next_functions:
+            child = edge[0]
+            if child is not None and child in wanted:
+                if edge in ends:
+                    return True
+                stack.append(child)
+    return False
 
 
 def _leading_to(order: Sequence[Node], leaves: Sequence[Node]) -> dict[Node, int]:
