@@ -1,194 +1,260 @@
-"""A step of `MultiTaskBackward` against the plain step and the floors, by what a method needs.
+"""One update of `MultiTaskBackward` against the plain step, by what a method needs of gradients.
 
-Model a: three Linear-ReLU layers of width 256 on 64 inputs, 256 rows, K heads Linear(256, 1), mean
-squared error, SGD. Every figure is the ratio to one plain step (zero_grad, sum of the losses
-backward, step) of a complete step, forward included. All candidates and one plain step run in
-rotation on their own copies of the model; the median of the ratios within a round and its
-quartiles. Beside every time stands the relative error of the shared gradient against stacked
-separate backward passes. Floors: forward and losses only; one backward of the weighted sum; heads
-once and K bare trunk passes.
-Run: python -m benchmarks.balancing.engine [a|b|c] [rounds]
+Every figure is the time of a complete step (forward, gradients, weights, SGD) divided by that of
+one plain step (zero_grad, sum of the losses backward, step). All candidates and one plain step run
+in rotation on their own copies of the model; rounds whose plain step was disturbed (above 1.6 times
+its lower quartile) are dropped; median and quartiles of the ratios within a round are shown. Beside
+a time stand the peak of tensor memory above the start of the step (the profiler's memory events,
+plus what the engine keeps between steps) in multiples of the trunk's parameters, and the largest
+error against separate backward passes: of the Gramian relative to the products of the norms, and of
+the shared gradient for the reported weights.
+
+Floors: the forward pass; one backward pass of a weighted sum; heads once and one trunk pass; heads
+once and K bare trunk passes. Peers are measured if they can be imported (README of benchmarks).
+
+Run: python -m benchmarks.balancing.engine [--models abc] [--tasks 2 8 40] [--seconds 120]
+     [--clock wall|cpu] [--quick] [--write benchmarks/balancing/results.md]
 """
 
+import argparse
 import copy
+import math
+import os
+import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from polytask import EqualWeights, MultiTaskBackward, branch
-from polytask.aggregation import MGDA, GradDrop, GradNorm, Sum, UPGrad
+from benchmarks.balancing.models import Net
+from benchmarks.balancing.peers import peers
+from polytask import EqualWeights, MultiTaskBackward
+from polytask.aggregation import GradDrop, GradNorm, Sum, UPGrad
 
-Step = Callable[[], None]
-
-
-class Basic(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, i: int, o: int, stride: int):
-        super().__init__()
-        self.one = nn.Conv2d(i, o, 3, stride, 1, bias=False)
-        self.two = nn.Conv2d(o, o, 3, 1, 1, bias=False)
-        self.n1, self.n2 = nn.BatchNorm2d(o), nn.BatchNorm2d(o)
-        same = stride == 1 and i == o
-        short = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
-        self.short = nn.Identity() if same else short
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.n1(self.one(x)))
-        return torch.relu(self.n2(self.two(y)) + self.short(x))
+Body = Callable[[Net], object]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def trunk_of(model: str) -> tuple[nn.Module, Tensor, int]:
-    if model == "c":
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, 16, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-        ]
-        width = 16
-        for w in (16, 32, 64, 128):
-            layers += [Basic(width, w, 1 if w == 16 else 2), Basic(w, w, 1)]
-            width = w
-        trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        return trunk, torch.randn(64, 3, 32, 32), 128
-    depth, width, inputs, rows = {"a": (3, 256, 64, 256), "b": (4, 1024, 512, 512)}[model]
-    layers = []
-    for layer in range(depth):
-        layers += [nn.Linear(inputs if layer == 0 else width, width), nn.ReLU()]
-    return nn.Sequential(*layers), torch.randn(rows, inputs), width
+def bare(passes: str) -> Body:
+    """Heads once and bare trunk passes, in which nothing is kept or added up."""
 
-
-class Net(nn.Module):
-    def __init__(self, model: str, tasks: int):
-        super().__init__()
-        torch.manual_seed(0)
-        self.trunk, self.x, width = trunk_of(model)
-        self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(tasks))
-        self.y = torch.randn(len(self.x), tasks)
-        self.names = [str(k) for k in range(tasks)]
-
-    def losses(self, z: Tensor | None = None, branched: bool = False) -> list[Tensor]:
-        z = self.trunk(self.x) if z is None else z
-        zs = branch(z, self.names) if branched else dict.fromkeys(self.names, z)
-        return [
-            nn.functional.mse_loss(head(zs[name])[:, 0], self.y[:, k])
-            for k, (name, head) in enumerate(zip(self.names, self.heads, strict=True))
-        ]
-
-
-def candidates(net: Net) -> dict[str, tuple[nn.Module, Step]]:
-    """Name → (its own model, its step)."""
-    made: dict[str, tuple[nn.Module, Step]] = {}
-
-    def add(name: str, body: Callable[[Net], object]) -> None:
-        own = copy.deepcopy(net)
-        optimizer = torch.optim.SGD(own.parameters(), lr=1e-5)
-
-        def step() -> None:
-            optimizer.zero_grad()
-            body(own)
-            optimizer.step()
-
-        made[name] = (own, step)
-
-    def bare(own: Net) -> None:
+    def body(own: Net) -> None:
         z = own.trunk(own.x)
         leaf = z.detach().expand(len(own.heads), *z.shape).requires_grad_()
         losses = [
-            nn.functional.mse_loss(head(slice_)[:, 0], own.y[:, k])
-            for k, (slice_, head) in enumerate(zip(leaf.unbind(), own.heads, strict=True))
+            nn.functional.mse_loss(head(part)[:, 0], own.y[:, k])
+            for k, (part, head) in enumerate(zip(leaf.unbind(), own.heads, strict=True))
         ]
-        (at_z,) = torch.autograd.grad(sum(losses), leaf)
-        for g in at_z:
-            torch.autograd.grad(z, list(own.trunk.parameters()), g, retain_graph=True)
+        at_z, *at_heads = torch.autograd.grad(sum(losses), [leaf, *own.heads.parameters()])
+        for parameter, gradient in zip(own.heads.parameters(), at_heads, strict=True):
+            parameter.grad = gradient
+        trunk = list(own.trunk.parameters())
+        for gradient in [at_z.sum(0)] if passes == "one" else at_z:
+            found = torch.autograd.grad(z, trunk, gradient, retain_graph=True)
+        for parameter, gradient in zip(trunk, found, strict=True):
+            parameter.grad = gradient
 
-    add("plain step", lambda own: sum(own.losses()).backward())
-    add("floor: forward", lambda own: own.losses())
-    add("floor: K bare trunk passes", bare)
+    return body
+
+
+def weighted_sum(own: Net) -> None:
+    sum(0.5 * loss for loss in own.losses()).backward()
+
+
+def engines(net: Net) -> dict[str, tuple[MultiTaskBackward, str]]:
+    """Name → (engine, how losses are handed over)."""
     tasks = len(net.heads)
-    engines = {
-        "losses: EqualWeights": (MultiTaskBackward(EqualWeights(tasks)), False),
-        "nothing: Sum": (MultiTaskBackward(Sum()), False),
-        "nothing: Sum, branch": (MultiTaskBackward(Sum()), True),
-        "norms: GradNorm, branch": (MultiTaskBackward(GradNorm()), True),
-        "Gramian: MGDA": (MultiTaskBackward(MGDA()), False),
-        "Gramian: MGDA, branch": (MultiTaskBackward(MGDA()), True),
-        "Gramian: UPGrad, branch": (MultiTaskBackward(UPGrad()), True),
-        "Gramian: UPGrad, branch, one backward": (
-            MultiTaskBackward(UPGrad(), update="backward"),
-            True,
+    trunk = 4 * sum(p.numel() for p in net.trunk.parameters())
+    half = tasks * trunk // 2
+    return {
+        "losses: EqualWeights": (MultiTaskBackward(EqualWeights(tasks)), "plain"),
+        "nothing: Sum": (MultiTaskBackward(Sum()), "plain"),
+        "norms: GradNorm": (MultiTaskBackward(GradNorm()), "branch"),
+        "Gramian: UPGrad": (MultiTaskBackward(UPGrad()), "plain"),
+        "Gramian: UPGrad, branch": (MultiTaskBackward(UPGrad()), "branch"),
+        "Gramian: UPGrad, budget K·P/2": (
+            MultiTaskBackward(UPGrad(), max_gradient_memory=half),
+            "plain",
         ),
-        "Jacobian: GradDrop, branch": (MultiTaskBackward(GradDrop()), True),
-        "representation: UPGrad, branch": (MultiTaskBackward(UPGrad(), at="representation"), True),
+        "Jacobian: GradDrop": (MultiTaskBackward(GradDrop()), "branch"),
+        "representation: UPGrad": (MultiTaskBackward(UPGrad(), at="representation"), "branch"),
+        "representation: UPGrad, taps": (MultiTaskBackward(UPGrad(), at="representation"), "taps"),
     }
-    for name, (engine, branched) in engines.items():
-        add(name, lambda own, e=engine, b=branched: e(own.losses(branched=b)))
-    tapped = MultiTaskBackward(UPGrad(), at="representation")
 
-    def with_taps(own: Net) -> None:
+
+def call(engine: MultiTaskBackward, own: Net, how: str) -> object:
+    if how == "taps":
         z = own.trunk(own.x)
-        tapped(own.losses(z), taps=[z])
+        return engine(own.losses(z), taps=[z])
+    return engine(own.losses(branched=how == "branch"))
 
-    add("representation: UPGrad, taps", with_taps)
+
+class Candidate:
+    """A step on its own model."""
+
+    def __init__(
+        self, net: Net, body: Body, engine: MultiTaskBackward | None = None, how: str = ""
+    ):
+        self.own = copy.deepcopy(net)
+        self.body = body
+        self.engine, self.how = engine, how
+        self.optimizer = torch.optim.SGD(self.own.parameters(), lr=1e-5)
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        self.body(self.own)
+        self.optimizer.step()
+
+    def kept(self) -> int:
+        """Bytes that the engine keeps from step to step."""
+        if self.engine is None:
+            return 0
+        rows = (self.engine._parameters.rows, self.engine._representation.rows)
+        return sum(one._memory.nbytes for one in rows)
+
+
+def candidates(net: Net) -> dict[str, Candidate]:
+    made = {
+        "plain step": Candidate(net, lambda own: sum(own.losses()).backward()),
+        "floor: forward": Candidate(net, lambda own: own.losses()),
+        "floor: one weighted backward": Candidate(net, weighted_sum),
+        "floor: representation": Candidate(net, bare("one")),
+        "floor: trunk": Candidate(net, bare("each")),
+    }
+    for name, (engine, how) in engines(net).items():
+        made[name] = Candidate(net, lambda own, e=engine, h=how: call(e, own, h), engine, how)
+    for name, make in peers().items():
+        peer = made[name] = Candidate(net, weighted_sum)
+        peer.body = make(peer.own)
     return made
 
 
-def error(net: Net) -> float:
-    """Largest relative error of the shared gradient, against separate passes."""
-    worst = 0.0
-    for branched in (False, True):
-        own, fresh = copy.deepcopy(net), copy.deepcopy(net)
-        report = MultiTaskBackward(MGDA())(own.losses(branched=branched))
-        losses, leaves = fresh.losses(), list(fresh.trunk.parameters())
-        rows = [torch.autograd.grad(one, leaves, retain_graph=True) for one in losses]
-        wanted = torch.cat(
-            [
-                sum(w * g for w, g in zip(report.weights, column, strict=True)).flatten()
-                for column in zip(*rows, strict=True)
-            ]
+def peak(candidate: Candidate) -> int:
+    """Largest sum of tensor bytes above the level at the start of a step."""
+    candidate.optimizer.zero_grad()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        candidate.step()
+    events = profile.profiler.kineto_results.events()
+    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
+    level = highest = 0
+    for _, change in sorted(changes, key=lambda pair: pair[0]):
+        level += change
+        highest = max(highest, level)
+    return highest
+
+
+def errors(engine: MultiTaskBackward, how: str, net: Net) -> tuple[float, float]:
+    """(of the Gramian, of the shared gradient), NaN where there is none; with a new engine."""
+    own, fresh = copy.deepcopy(net), copy.deepcopy(net)
+    report = call(engine, own, how)
+    z = fresh.trunk(fresh.x)
+    losses, leaves = fresh.losses(z), list(fresh.trunk.parameters())
+    rows = [_flat(torch.autograd.grad(one, leaves, retain_graph=True)) for one in losses]
+    jacobian = torch.stack(rows).double()
+    if engine.at == "representation":
+        seen = [_flat(torch.autograd.grad(one, [z], retain_graph=True)) for one in losses]
+        measured = torch.stack(seen).double()
+    else:
+        measured = jacobian
+    at_gramian = float("nan")
+    if report.gramian is not None:
+        wanted = measured @ measured.T
+        norms = wanted.diagonal().sqrt()
+        off = (report.gramian - wanted).abs() / norms[:, None] / norms
+        diagonal_only = report.gramian.count_nonzero() == len(norms)
+        at_gramian = float(off.diagonal().max() if diagonal_only else off.max())
+    if report.weights.isnan().any():
+        return at_gramian, float("nan")
+    direction = report.weights.double() @ jacobian
+    got = _flat([p.grad for p in own.trunk.parameters()]).double()
+    return at_gramian, float((got - direction).norm() / direction.norm())
+
+
+def _flat(tensors: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    return torch.cat([one.reshape(-1) for one in tensors])
+
+
+def rotate(parts: dict[str, Candidate], seconds: float, clock: Callable[[], float]) -> dict:
+    """Name → times of the rounds that count."""
+    for candidate in parts.values():
+        candidate.step()
+        candidate.step()
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    began = time.perf_counter()
+    done = 0
+    while done < 3 or (done < 150 and time.perf_counter() - began < seconds):
+        done += 1
+        for name, candidate in parts.items():
+            start = clock()
+            candidate.step()
+            times[name].append(clock() - start)
+    plain = times["plain step"]
+    bound = 1.6 * statistics.quantiles(plain, n=4)[0]
+    kept = [i for i, one in enumerate(plain) if one <= bound]
+    kept = kept if len(kept) > 1 else list(range(done))
+    return {name: [values[i] for i in kept] for name, values in times.items()}
+
+
+def lines(model: str, tasks: int, seconds: float, clock: Callable[[], float]) -> Iterator[str]:
+    net = Net(model, tasks)
+    parameters = 4 * sum(p.numel() for p in net.trunk.parameters())
+    parts = candidates(net)
+    times = rotate(parts, seconds, clock)
+    yield f"\n### Model {model}, K = {tasks}: {len(times['plain step'])} rounds, plain step " + (
+        f"{1e3 * statistics.median(times['plain step']):.1f} ms\n"
+    )
+    yield "| step | ratio | quartiles | peak / P | error of G | error of the update |"
+    yield "|---|---|---|---|---|---|"
+    for name, candidate in parts.items():
+        pairs = zip(times[name], times["plain step"], strict=True)
+        low, middle, high = statistics.quantiles([own / plain for own, plain in pairs], n=4)
+        memory = (peak(candidate) + candidate.kept()) / parameters
+        wrong = ("", "")
+        if candidate.engine is not None:
+            found = errors(*engines(net)[name], net)
+            wrong = tuple("–" if math.isnan(one) else f"{one:.0e}" for one in found)
+        yield (
+            f"| {name} | {middle:.2f} | {low:.2f} … {high:.2f} | {memory:.1f} | {wrong[0]} | "
+            f"{wrong[1]} |"
         )
-        got = torch.cat([p.grad.flatten() for p in own.trunk.parameters()])
-        worst = max(worst, float((got - wanted).norm() / wanted.norm()))
-    return worst
 
 
 def main() -> None:
-    model = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in "abc" else "a"
-    limit = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-    print(f"Model {model}, {torch.get_num_threads()} threads\n")
-    print("| step | K | ratio, median | quartiles | rounds |\n|---|---|---|---|---|")
-    for tasks in (2, 8, 40):
-        net = Net(model, tasks)
-        parts = candidates(net)
-        for _ in range(2):
-            for _, step in parts.values():
-                step()
-        ratios: dict[str, list[float]] = {name: [] for name in parts}
-        plain: list[float] = []
-        began = time.perf_counter()
-        rounds = 0
-        while rounds < limit and (rounds < 5 or time.perf_counter() - began < 40):
-            rounds += 1
-            times = {}
-            for name, (_, step) in parts.items():
-                start = time.perf_counter()
-                step()
-                times[name] = time.perf_counter() - start
-            plain.append(times["plain step"])
-            for name in parts:
-                ratios[name].append(times[name] / times["plain step"])
-        # A round whose plain step was disturbed says nothing.
-        bound = 1.6 * statistics.quantiles(plain, n=4)[0]
-        kept = [i for i, seconds in enumerate(plain) if seconds <= bound]
-        for name, values in ratios.items():
-            low, middle, high = statistics.quantiles([values[i] for i in kept], n=4)
-            row = f"| {name} | {tasks} | {middle:.2f} | {low:.2f} … {high:.2f} | {len(kept)} |"
-            print(row, flush=True)
-        print(f"| error of the shared gradient | {tasks} | {error(net):.0e} | | |", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", default="abc")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 8, 40])
+    parser.add_argument("--seconds", type=float, default=120.0, help="per model and K")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--quick", action="store_true", help="model a, K = 2 and 8, 15 s each")
+    parser.add_argument("--write", type=Path, help="Markdown file; printed in any case")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.models, chosen.tasks, chosen.seconds = "a", [2, 8], 15.0
+    warnings.simplefilter("ignore")
+    threads = torch.get_num_threads()
+    began = time.perf_counter()
+    text = [
+        "# What an update costs\n",
+        f"    {' '.join(['python -m benchmarks.balancing.engine', *sys.argv[1:]])}\n",
+        f"torch {torch.__version__}, {threads} thread{'s' if threads > 1 else ''}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, {chosen.clock} clock, load at the start "
+        f"{os.getloadavg()[0]:.1f}. Times are ratios to a plain step; P is the size of the trunk.",
+    ]
+    print("\n".join(text), flush=True)
+    for model in chosen.models:
+        for tasks in chosen.tasks:
+            for line in lines(model, tasks, chosen.seconds, CLOCKS[chosen.clock]):
+                text.append(line)
+                print(line, flush=True)
+    text.append(f"\n{(time.perf_counter() - began) / 60:.0f} minutes in all.")
+    print(text[-1])
+    if chosen.write:
+        chosen.write.write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

@@ -289,8 +289,7 @@ WAYS = {
     "backward": {"update": "backward"},
     "over budget": {},
     "together": {},
-    "together, layers": {},
-    "together, layers, backward": {"update": "backward"},
+    "together, backward": {"update": "backward"},
     "assembled, heads weighted": {"heads": "weighted"},
     "together, heads weighted": {"heads": "weighted"},
     "backward, heads weighted": {"update": "backward", "heads": "weighted"},
@@ -309,9 +308,8 @@ def settings(monkeypatch):
             options["max_gradient_memory"] = 3 * 8 * max(p.numel() for p in net.parameters())
         if way.startswith("together"):
             monkeypatch.setattr(together, "FEWEST_TASKS", 2)
-            monkeypatch.setattr(together, "FEWEST_TASKS_SAVING", 2)
         # The accuracy of sums in float64 is what is tested here.
-        worth = float("inf") if "layers" in way else 0.0
+        worth = float("inf") if way.startswith("together") else 0.0
         monkeypatch.setattr(layers, "_WORTH_IT", worth)
         return options
 
@@ -356,7 +354,7 @@ def test_at_parameters_through_a_branch(name: str, way: str, settings):
 
 
 @pytest.mark.filterwarnings("ignore:The gradients of 3 tasks")
-@pytest.mark.parametrize("way", ["assembled", "over budget", "together", "together, layers"])
+@pytest.mark.parametrize("way", ["assembled", "over budget", "together"])
 @pytest.mark.parametrize("name", ALL)
 def test_an_absent_task_and_a_penalty(name: str, way: str, settings):
     net = make(name)
@@ -511,7 +509,7 @@ def test_mutation_a_layer_used_twice_needs_its_uses_one_below_the_other(
     """Inner products use by use lose the terms between the uses."""
     net = make(name)
     rows = rows_of(separately(net))
-    step = MultiTaskBackward(UPGrad(), **settings("together, layers", net))
+    step = MultiTaskBackward(UPGrad(), **settings("together", net))
     real = together.layer_gramian
 
     def use_by_use(a: Tensor, back: Tensor, exact: bool) -> Tensor:

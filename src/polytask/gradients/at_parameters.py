@@ -168,7 +168,7 @@ class AtParameters:
         largest = max(num_tasks * row_bytes([column]) for column in graph.columns)
         self.require(largest, "one parameter alone takes")
         sources, _ = self._sources(call, graph, keep=True, heads_too=False)
-        stretches = cut(graph, num_tasks, budget)
+        stretches = cut(graph, sources, num_tasks, budget)
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -219,6 +219,7 @@ class AtParameters:
             heads=graph.rest,
             branches=graph.branches,
             private=graph.alone,
+            parting=graph.parting,
         )
 
     def _write(self, graph: Graph, pairs: Iterable[tuple[Tensor, Tensor]], *, owned: bool) -> None:

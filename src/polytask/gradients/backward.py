@@ -45,12 +45,14 @@ class MultiTaskBackward:
             whose weights are never negative).
         update: "assembled" from the task gradients in memory, or one ordinary "backward" with the
             weights, which runs through the hooks of the parameters. "auto": assembled, unless a
-            parameter has hooks or the task gradients exceed the budget. The report's flags say
-            which.
-        max_gradient_memory: Bytes for task gradients. Over it, norms are taken on the fly and
-            Gramians added up over groups of parameters at the price of more passes (with a warning
-            and a flag); what needs all gradients at once is refused. A constant, never the free
-            memory of the moment: the path taken decides the last bits.
+            parameter has hooks, the task gradients exceed the budget or only norms are asked for.
+            The report's flags say which.
+        max_gradient_memory: Bytes for the task gradients of the parameters; those of the
+            representations between layers come on top. Over it, the trunk is walked back part by
+            part, inner products are added up and gradients forgotten, at the price of one more
+            backward pass (with a warning and a flag); what needs all gradients at once is refused.
+            A constant, never the free memory of the moment: the path taken decides the last bits.
+            Norms never hold more than the gradient of one task, unless update="assembled".
 
     Raises:
         InvalidArgument: An argument breaks its rule.
@@ -67,7 +69,9 @@ class MultiTaskBackward:
 
     Note:
         The forward pass runs once and is the user's, so dropout masks and running statistics are
-        those of one batch. Hooks on modules (not on parameters) run once per task. Segments may be
+        those of one batch. Hooks on modules and on tensors inside the model (not on parameters) run
+        once per task, or once on the gradients of all tasks where the flag "together" is set; over
+        the budget, a hook on a tensor where the trunk is cut runs twice. Segments may be
         checkpointed with ``use_reentrant=False``; each task recomputes them. Compiled models allow
         several backward passes only with ``torch._functorch.config.donated_buffer = False``.
     """

@@ -11,6 +11,7 @@ from polytask.aggregation import GramianAggregator
 
 from .branching import Branch, weighing
 from .losses import Losses
+from .parting import Parting, weighing_at
 from .report import HEADS_WEIGHTED, BackwardReport
 
 Heads = Literal["one", "weighted"]
@@ -128,6 +129,7 @@ def backward_weighted(
     heads: Sequence[Tensor],
     branches: Sequence[Branch] = (),
     private: Sequence[Tensor] = (),
+    parting: Parting | None = None,
 ) -> None:
     """Fills every ``.grad`` for known weights: one pass, or one more through the heads.
 
@@ -139,6 +141,7 @@ def backward_weighted(
         heads: All other leaves.
         branches: If there are some, they weigh the trunk within a single pass.
         private: Leaves behind the branches that one task has for itself.
+        parting: Without branches, where the tasks part; it does the same.
     """
     tensors = call.losses.tensors
     if settings.heads == "weighted":
@@ -149,6 +152,9 @@ def backward_weighted(
         with weighing(branches, call.losses.names, call.losses.keyed, weights):
             backward(tensors, call.seeds(), keep=call.keep or bool(private), inputs=reached)
         backward(tensors, call.seeds(), keep=call.keep, inputs=private)
+    elif parting is not None:
+        with weighing_at(parting, weights.to(call.values).unbind()):
+            backward(tensors, call.seeds(), keep=call.keep)
     else:
         more = bool(heads) or call.keep
         backward(tensors, call.seeds(weights), keep=more, inputs=trunk)

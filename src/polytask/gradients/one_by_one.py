@@ -60,6 +60,7 @@ def fill_rows(
         for leaf, gradient in zip(own, gradients[len(columns) :], strict=True):
             if gradient is not None:
                 parts.append((leaf, gradient, k))
+        del gradients  # or two tasks' gradients would be in memory during the next pass
     return parts
 
 
@@ -77,6 +78,7 @@ def squared_norms(
             outputs, columns, seeds, retain_graph=True, allow_unused=True
         )
         squares[k] = _squared_length([g for g in gradients if g is not None])
+        del gradients
     return squares
 
 

@@ -1,13 +1,15 @@
 """The Gramian within a memory budget: the trunk is walked back once, part by part.
 
 The nodes of the trunk stand in an order in which each comes before those that it hands gradients
-to. Cut anywhere: what the nodes before the cut hand to nodes behind it is everything that the rest
-needs. So all tasks go back through one part, its parameters' gradients are reduced to inner
-products and forgotten, and all tasks go on from the cut.
+to. The edges that cross a cut carry everything that the rest needs. So all tasks go
+back through one part, its parameters' gradients are reduced to inner products and forgotten, and
+all tasks go on from the cut. There is no cut across a shortcut, nor between the uses of a
+parameter: what lies between is one part, walked back once for every group of its parameters that
+fits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +23,6 @@ from .rows import Rows, row_bytes
 from .shared import Graph
 from .sources import Sources
 
-Sent = dict[Edge, Tensor]
-"""Edge → what a task has handed over there so far."""
-
 
 @dataclass(frozen=True)
 class Stretch:
@@ -31,13 +30,11 @@ class Stretch:
 
     Args:
         groups: Parameters whose gradients are complete here, by what fits into the budget at once.
-        crossings: (node of this stretch, slot, edge behind its end that the slot leads to).
-        inside: Nodes at which a task may start here.
+        onward: Edges that cross the cut at its end.
     """
 
     groups: Sequence[Sequence[Tensor]]
-    crossings: Sequence[tuple[Node, int, Edge]]
-    inside: frozenset[Node]
+    onward: Sequence[Edge]
 
 
 def gramian_by_parts(
@@ -48,153 +45,157 @@ def gramian_by_parts(
     Args:
         rows: Memory for the gradients of one group.
         call: The update.
-        sources: Where the tasks start.
+        sources: Where the tasks start; used up, or their memory would stay.
         stretches: Of `cut`.
     """
     tasks, num_tasks = call.losses.tasks, len(call.losses.names)
-    sent: dict[int, Sent] = {}
-    for k in tasks:
-        starts = sources.gradients.get(k, {})
-        edges = [(sources.edges[n].node, sources.edges[n].output_nr) for n in starts]
-        sent[k] = dict(zip(edges, starts.values(), strict=True))
+    sent = {
+        k: {
+            (sources.edges[number].node, sources.edges[number].output_nr): gradient
+            for number, gradient in sources.gradients.pop(k, {}).items()
+        }
+        for k in tasks
+    }
     total: Tensor | None = None
     for stretch in stretches:
         for number, group in enumerate(stretch.groups):
             last = number == len(stretch.groups) - 1
+            onward = stretch.onward if last else ()
+            wanted = [
+                *(get_gradient_edge(column) for column in group),
+                *(GradientEdge(*edge) for edge in onward),
+            ]
             rows.open(num_tasks, group)
             for k in range(num_tasks):
-                here = {e: g for e, g in sent.get(k, {}).items() if e[0] in stretch.inside}
-                if not here:
+                if not sent.get(k):
                     rows.clear(k)
                     continue
-                gradients, handed = _back(here, group, stretch.crossings if last else ())
-                rows.fill(k, gradients)
+                gradients = torch.autograd.grad(
+                    [GradientEdge(*edge) for edge in sent[k]],
+                    wanted,
+                    list(sent[k].values()),
+                    retain_graph=True,
+                    allow_unused=True,
+                )
+                rows.fill(k, gradients[: len(group)])
                 if last:
-                    rest = {e: g for e, g in sent[k].items() if e not in here}
-                    sent[k] = _merged(rest, handed)
+                    pairs = zip(onward, gradients[len(group) :], strict=True)
+                    sent[k] = {edge: g for edge, g in pairs if g is not None}
+                del gradients
             found = rows.gramian(tasks)
             total = found if total is None else total + found
     assert total is not None
     return total
 
 
-def _back(
-    starts: Sent, group: Sequence[Tensor], crossings: Sequence[tuple[Node, int, Edge]]
-) -> tuple[Sequence[Tensor | None], Sent]:
-    """Gradients of a group, and what crosses the cut.
-
-    What crosses is taken down where it is handed over: the gradient that arrives behind the cut
-    may also have come from nodes behind it, and would be counted twice.
-    """
-    handed: Sent = {}
-
-    def take(edge: Edge, gradient: Tensor) -> None:
-        handed[edge] = handed[edge] + gradient if edge in handed else gradient
-
-    wanted = [get_gradient_edge(column) for column in group]
-    onward = dict.fromkeys(edge for _, _, edge in crossings)
-    with _watching(crossings, take):
-        gradients = torch.autograd.grad(
-            [GradientEdge(*edge) for edge in starts],
-            [*wanted, *(GradientEdge(*edge) for edge in onward)],
-            list(starts.values()),
-            retain_graph=True,
-            allow_unused=True,
-        )
-    return gradients[: len(group)], handed
-
-
-@contextmanager
-def _watching(
-    crossings: Sequence[tuple[Node, int, Edge]], take: Callable[[Edge, Tensor], None]
-) -> Iterator[None]:
-    def watch(slot: int, edge: Edge) -> Callable[..., None]:
-        def hook(sent: Sequence[Tensor | None], _: Sequence[Tensor | None]) -> None:
-            gradient = sent[slot]
-            if gradient is not None:
-                take(edge, gradient)
-
-        return hook
-
-    handles = [node.register_hook(watch(slot, edge)) for node, slot, edge in crossings]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _merged(one: Sent, two: Sent) -> Sent:
-    return one | {edge: one[edge] + g if edge in one else g for edge, g in two.items()}
-
-
-def cut(graph: Graph, num_tasks: int, budget: int) -> list[Stretch]:
+def cut(graph: Graph, sources: Sources, num_tasks: int, budget: int) -> list[Stretch]:
     """Cuts the graph so that the gradients of the parameters between two cuts fit the budget.
 
     Args:
         graph: Of this update.
+        sources: Where the tasks start.
         num_tasks: Rows.
         budget: Bytes.
     """
-    place = _places(graph.behind.order)
     nodes = {id(column): get_gradient_edge(column).node for column in graph.columns}
+    wanted = _leading_to(graph.behind.order, [nodes[id(column)] for column in graph.trunk])
+    order = _side_ways_first(graph.behind.order, wanted)
+    place = {node: number for number, node in enumerate(order) if not is_leaf(node)}
+    last: dict[Node, int] = {}
+    for node, number in place.items():
+        for child, _ in node.next_functions:
+            if child is not None and is_leaf(child):
+                last[child] = number
     by_place: dict[int, list[Tensor]] = {}
     for column in graph.trunk:
-        by_place.setdefault(place[nodes[id(column)]], []).append(column)
-    ends: list[int] = []
-    filled: list[list[Sequence[Tensor]]] = []
-    size = 0
+        by_place.setdefault(last.get(nodes[id(column)], -1), []).append(column)
+    starts = [(edge.node, edge.output_nr) for edge in sources.edges]
+    where = {**last, **place}
+
+    def onward(end: int) -> list[Edge]:
+        """Edges from what comes before a cut to what comes behind it."""
+        crossing = dict.fromkeys(edge for edge in starts if where.get(edge[0], -1) > end)
+        for node, number in place.items():
+            if number <= end:
+                for child, slot in node.next_functions:
+                    if child in wanted and where[child] > end:
+                        crossing[child, slot] = None
+        return list(crossing)
+
+    stretches: list[Stretch] = []
+    block: list[Tensor] = []
     for end in sorted(by_place):
-        groups = _groups(by_place[end], num_tasks, budget)
-        needed = num_tasks * row_bytes(by_place[end])
-        if filled and len(groups) == 1 and size + needed <= budget:
-            filled[-1] = [[*filled[-1][0], *groups[0]]]
-            ends[-1] = end
-            size += needed
+        block += by_place[end]
+        crossing = onward(end)
+        if _depends_on_itself(crossing, wanted):
+            continue
+        before = stretches[-1].groups if stretches else []
+        if len(before) == 1 and num_tasks * row_bytes([*before[0], *block]) <= budget:
+            stretches[-1] = Stretch([[*before[0], *block]], crossing)
         else:
-            filled.append(groups)
-            ends.append(end)
-            size = needed  # above the budget where a stretch has several groups
-    needed_nodes = {nodes[id(column)] for column in graph.trunk}
-    for node in reversed(graph.behind.order):
-        if any(child in needed_nodes for child, _ in node.next_functions):
-            needed_nodes.add(node)
-    stretches = []
-    start = -1
-    for end, parts in zip(ends, filled, strict=True):
-        inside = frozenset(node for node, number in place.items() if start < number <= end)
-        crossings = [
-            (node, slot, (child, number))
-            for node in inside
-            if not is_leaf(node)
-            for slot, (child, number) in enumerate(node.next_functions)
-            if child in needed_nodes and place[child] > end
-        ]
-        stretches.append(Stretch(parts, crossings, inside))
-        start = end
+            stretches.append(Stretch(_groups(block, num_tasks, budget), crossing))
+        block = []
     return stretches
 
 
-def _places(order: Sequence[Node]) -> dict[Node, int]:
-    """Node → number in an order in which nodes stand before those that they hand gradients to.
+def _depends_on_itself(crossing: Sequence[Edge], wanted: Mapping[Node, int]) -> bool:
+    """Whether one edge leads to another: then no cut is possible, as around a shortcut."""
+    ends = set(crossing)
+    seen: set[Node] = set()
+    stack = [node for node, _ in crossing]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for edge in node.next_functions:
+            child = edge[0]
+            if child is not None and child in wanted:
+                if edge in ends:
+                    return True
+                stack.append(child)
+    return False
 
-    A leaf has the number of the last node that hands something to it, and so have the nodes on the
-    way to it alone, such as a transposed weight: their gradients are as large as the parameter's,
-    and would have to be carried over every cut in between.
-    """
-    place: dict[Node, int] = {}
-    latest: dict[Node, int] = {}
-    chain: set[Node] = set()
+
+def _leading_to(order: Sequence[Node], leaves: Sequence[Node]) -> dict[Node, int]:
+    """Node → how many of the leaves its gradient goes on to, if any."""
+    masks = {leaf: 1 << number for number, leaf in enumerate(leaves)}
     for node in reversed(order):
-        children = [child for child, _ in node.next_functions if child is not None]
-        if is_leaf(node) or (len(children) == 1 and children[0] in chain):
-            chain.add(node)
-    for number, node in enumerate(order):
-        place[node] = latest.get(node, number) if node in chain else number
         for child, _ in node.next_functions:
-            if child is not None:
-                latest[child] = max(latest.get(child, -1), place[node])
-    return place
+            if child in masks:
+                masks[node] = masks.get(node, 0) | masks[child]
+    return {node: mask.bit_count() for node, mask in masks.items()}
+
+
+def _side_ways_first(order: Sequence[Node], leading_to: Mapping[Node, int]) -> list[Node]:
+    """Another order in which every node comes before those that it hands gradients to.
+
+    Of the nodes whose turn it may be, the one that leads to the fewest leaves: so the way to a
+    parameter is walked to its end at once, and a cut is crossed by representations and not by the
+    gradients of parameters.
+    """
+    waiting: dict[Node, int] = dict.fromkeys(order, 0)
+    for node in order:
+        for child, _ in node.next_functions:
+            if child in waiting:
+                waiting[child] += 1
+    numbers = {node: number for number, node in enumerate(order)}
+
+    def entry(node: Node) -> tuple[int, int, Node]:
+        return leading_to.get(node, 0), numbers[node], node
+
+    ready = [entry(node) for node, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    result = []
+    while ready:
+        _, _, node = heapq.heappop(ready)
+        result.append(node)
+        for child, _ in node.next_functions:
+            if child in waiting:
+                waiting[child] -= 1
+                if not waiting[child]:
+                    heapq.heappush(ready, entry(child))
+    return result
 
 
 def _groups(columns: Sequence[Tensor], num_tasks: int, budget: int) -> list[Sequence[Tensor]]:

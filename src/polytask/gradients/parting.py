@@ -1,6 +1,7 @@
 """Where the tasks part, read from the graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from .reach import Edge, Reach
+
+Sent = tuple[Tensor | None, ...]
+Hook = Callable[[Sent, Sent], Sent | None]
 
 
 class Crossing(NamedTuple):
@@ -81,3 +85,29 @@ def find_parting(found: Reach, trunk: Sequence[Tensor]) -> Parting | None:
         node in reached for node in found.order if several(masks[node])
     )  # a loss that others contain is entered by nobody
     return Parting(crossings, numbers) if whole and not inside.intersection(numbers) else None
+
+
+@contextmanager
+def weighing_at(parting: Parting, weights: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, what a task sends into the shared part is multiplied by the weight of the task."""
+
+    def weigh(slots: Sequence[int], weight: Tensor) -> Hook:
+        def hook(sent: Sent, _: Sent) -> Sent:
+            return tuple(
+                one * weight.to(one) if one is not None and slot in slots else one
+                for slot, one in enumerate(sent)
+            )
+
+        return hook
+
+    slots: dict[Node, list[int]] = {}
+    tasks: dict[Node, int] = {}
+    for node, slot, _, task in parting.crossings:
+        slots.setdefault(node, []).append(slot)
+        tasks[node] = task
+    handles = [node.register_hook(weigh(own, weights[tasks[node]])) for node, own in slots.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -10,10 +10,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from .call import Call
 from .heads import Part, pass_heads
-from .parting import Parting
+from .parting import Hook, Parting, Sent
 from .shared import Graph
-
-Hook = Callable[[tuple[Tensor | None, ...], tuple[Tensor | None, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _watching(parting: Parting, take: Callable[[int, int, Tensor], None]) -> Ite
     """Inside, gradients that cross are taken down."""
 
     def watch(slot: int, number: int, task: int) -> Hook:
-        def hook(sent: tuple[Tensor | None, ...], _: tuple[Tensor | None, ...]) -> None:
+        def hook(sent: Sent, _: Sent) -> None:
             gradient = sent[slot]
             if gradient is not None:
                 take(task, number, gradient)

@@ -18,11 +18,8 @@ from .rows import row_format
 from .shared import Graph
 from .sources import Sources
 
-FEWEST_TASKS = 16
-"""Below, one pass per task is at least as fast where every gradient must be formed anyway."""
-
-FEWEST_TASKS_SAVING = 4
-"""Below, one pass per task is at least as fast even where some gradients need not be formed."""
+FEWEST_TASKS = 4
+"""Below, one pass per task is at least as fast."""
 
 _SMALL = 2**12
 
@@ -59,9 +56,13 @@ class Plan:
 
 
 def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
-    """The plan for a graph that can be walked back for all tasks at once, else None."""
+    """The plan for a graph that can be walked back for all tasks at once, if that saves anything.
+
+    It does where inner products at some layer take less arithmetic than its weight gradients. Where
+    all gradients must be formed anyway, one pass per task is as fast and needs less memory.
+    """
     like = graph.trunk[0]
-    if num_tasks < min(FEWEST_TASKS, FEWEST_TASKS_SAVING) or like.device.type != "cpu":
+    if num_tasks < FEWEST_TASKS or like.device.type != "cpu":
         return None
     if graph.private or (not graph.branches and graph.parting is None):
         return None
@@ -70,10 +71,10 @@ def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
         return None
     if any(_unpacked_by_hooks(node) for node in nodes):
         return None
-    layers: list[Layer] = []
-    if all(full_precision(leaf) for leaf in graph.trunk):
-        layers = [layer for layer in linear_layers(nodes) if layer.cheaper(num_tasks)]
-    if num_tasks < (FEWEST_TASKS_SAVING if layers else FEWEST_TASKS):
+    if not all(full_precision(leaf) for leaf in graph.trunk):
+        return None
+    layers = [layer for layer in linear_layers(nodes) if layer.cheaper(num_tasks)]
+    if not layers:
         return None
     apart = {id(layer.weight) for layer in layers}
     columns = [leaf for leaf in graph.trunk if id(leaf) not in apart]
