@@ -1,4 +1,14 @@
-"""The task gradients of the shared parameters: measured one task at a time."""
+"""The task gradients of the shared parameters: which way they are taken, what becomes of them.
+
+| asked for | way | file |
+|---|---|---|
+| nothing (weights are ready) | one backward pass | call |
+| norms | one task at a time, nothing kept | one_by_one |
+| Gramian, linear trunk that saves arithmetic | one batched pass | together, layers |
+| Gramian, else | one task at a time, kept in rows | one_by_one, rows |
+| Gramian over the budget | part by part, nothing kept | part_by_part |
+| coordinates | one task at a time, kept in rows | one_by_one, rows |
+"""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
