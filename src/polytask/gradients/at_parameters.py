@@ -1,4 +1,14 @@
-"""The task gradients of the shared parameters: measured one task at a time."""
+"""The task gradients of the shared parameters: which way they are taken, what becomes of them.
+
+| asked for | way | file |
+|---|---|---|
+| nothing (weights are ready) | one backward pass | call |
+| norms | one task at a time, nothing kept | one_by_one |
+| Gramian, linear trunk that saves arithmetic | one batched pass | together, layers |
+| Gramian, else | one task at a time, kept in rows | one_by_one, rows |
+| Gramian over the budget | part by part, nothing kept | part_by_part |
+| coordinates | one task at a time, kept in rows | one_by_one, rows |
+"""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +21,7 @@ from torch import Tensor
 from polytask.aggregation import GradientAggregator, GramianAggregator
 from polytask.errors import PolytaskWarning, Unsupported
 
-from .call import Call, Settings, backward_weighted, ready_weights, weigh
+from .call import Call, Settings, backward, backward_weighted, ready_weights, weigh
 from .heads import Part, write_heads
 from .leaves import add_gradients, has_hooks, hooks_at_rest
 from .one_by_one import fill_rows, squared_norms
@@ -67,12 +77,18 @@ class AtParameters:
 
     def run(self, balance: GramianAggregator | GradientAggregator, call: Call) -> BackwardReport:
         """Measures, asks the method and fills ``.grad``."""
-        graph = self.shared.read(call)
+        ready = None
         if isinstance(balance, GramianAggregator):
             ready = ready_weights(balance, call)
-            if ready is not None:
-                self._weighted(call, ready, graph)
+            if ready is not None and ready.device.type == "cpu" and bool((ready == 1).all()):
+                # Trunk and heads get the same weight: no need to know which is which.
+                backward(call.losses.tensors, call.seeds(), keep=call.keep)
+                call.add_penalty()
                 return call.report(ready, None, balance.flags | {ONE_BACKWARD}, self.settings)
+        graph = self.shared.read(call)
+        if ready is not None:
+            self._weighted(call, ready, graph)
+            return call.report(ready, None, balance.flags | {ONE_BACKWARD}, self.settings)
         leaves = [*graph.trunk, *graph.rest, *graph.alone]
         assembled = self._assembled(leaves)
         with hooks_at_rest(leaves):

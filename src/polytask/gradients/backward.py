@@ -45,8 +45,8 @@ class MultiTaskBackward:
             whose weights are never negative).
         update: "assembled" from the task gradients in memory, or one ordinary "backward" with the
             weights, which runs through the hooks of the parameters. "auto": assembled, unless a
-            parameter has hooks, the task gradients exceed the budget or only norms are asked for.
-            The report's flags say which.
+            parameter has hooks, the task gradients exceed the budget or the method asks for norms
+            only. The report's flags say which.
         max_gradient_memory: Bytes for the task gradients of the parameters; those of the
             representations between layers come on top. Over it, the trunk is walked back part by
             part, inner products are added up and gradients forgotten, at the price of one more

@@ -21,6 +21,10 @@ from .sources import Sources
 FEWEST_TASKS = 4
 """Below, one pass per task is at least as fast."""
 
+SEES_HOOKS = hasattr(torch._C._autograd.SavedTensor, "unpack_hook")
+"""Whether this release of torch tells that a saved tensor must be made again first; if not, every
+trunk is walked back one task at a time."""
+
 _SMALL = 2**12
 
 _BATCHES = frozenset(
@@ -62,7 +66,7 @@ def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
     all gradients must be formed anyway, one pass per task is as fast and needs less memory.
     """
     like = graph.trunk[0]
-    if num_tasks < FEWEST_TASKS or like.device.type != "cpu":
+    if not SEES_HOOKS or num_tasks < FEWEST_TASKS or like.device.type != "cpu":
         return None
     if graph.private or (not graph.branches and graph.parting is None):
         return None
@@ -211,6 +215,6 @@ def _unpacked_by_hooks(node: Node) -> bool:
     for name in _saved_names(type(node)):
         saved = getattr(node, name)
         for one in saved if isinstance(saved, tuple | list) else (saved,):
-            if getattr(one, "unpack_hook", "?") is not None:  # unknown in old releases of torch
+            if one.unpack_hook is not None:
                 return True
     return False
