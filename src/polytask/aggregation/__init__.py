@@ -8,6 +8,7 @@ from polytask._linalg import (
     STATIONARY,
     Solution,
 )
+from polytask._random import RandomSource
 
 from .aligned_mtl import AlignedMTL
 from .base import (
@@ -36,7 +37,6 @@ from .moco import MoCo
 from .moving_average import MovingAverageWeights
 from .nash_mtl import NashMTL
 from .pcgrad import PCGrad
-from .randomness import RandomSource
 from .sum import Sum
 from .task_clipping import ClipTaskGradients
 from .upgrad import UPGrad

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from polytask._checks import require
+from polytask._random import RandomSource
 
 from .base import GradientAggregator, Update
-from .randomness import RandomSource
 
 
 @final

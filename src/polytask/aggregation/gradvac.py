@@ -8,10 +8,10 @@ from torch import Tensor
 
 from polytask._checks import require
 from polytask._linalg import STATIONARY, VACCINE_LIMIT, Solution, vaccine_weights
+from polytask._random import RandomSource
 
 from .base import GramianAggregator, Problem
 from .pcgrad import order_among
-from .randomness import RandomSource
 
 
 @final

@@ -5,9 +5,9 @@ from typing import final
 import numpy as np
 
 from polytask._linalg import STATIONARY, Solution, pcgrad_weights
+from polytask._random import RandomSource
 
 from .base import GramianAggregator, Problem
-from .randomness import RandomSource
 
 
 @final

@@ -18,6 +18,10 @@ class LinearBalancer(LossBalancer):
     them and builds no graph in between.
     """
 
+    guarantees = frozenset(
+        {"non-negative-weights", "weights-sum-to-one", "linear-under-scaling", "homogeneous"}
+    )
+    scale = "mean"
     linear: ClassVar[bool] = True
 
     @abstractmethod

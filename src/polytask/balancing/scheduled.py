@@ -66,6 +66,10 @@ class ScheduledWeights(LinearBalancer):
             self.values.copy_(torch.tensor(values, dtype=torch.float64))
             self._shown = values
 
+    def reset(self) -> None:
+        """Back to the start of the run."""
+        self.progress(fraction=0.0, epoch=0.0)
+
     def relative(self, counts: Float[Tensor, " tasks"] | None) -> Float[Tensor, " tasks"]:
         """Those of the moment."""
         return self.values

@@ -1,5 +1,6 @@
 """Parameter roles, optimizer groups, schedules, and the optimizer's proximal metric."""
 
+from .adam import adam_step
 from .binding import check_binding
 from .groups import GroupSummary, apply_decay, apply_rate, describe_groups, undecayed
 from .kinds import DeclaresKinds, parameter_kinds
@@ -31,6 +32,7 @@ __all__ = [
     "Role",
     "Schedule",
     "Selector",
+    "adam_step",
     "apply_decay",
     "apply_rate",
     "check_binding",
