@@ -17,6 +17,9 @@ Pair = tuple[float, float]
 STARTS: tuple[Pair, ...] = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
 """Where the authors of Nash-MTL and FAMO start."""
 
+EPOCH = 1000
+"""Steps between two calls of `end_epoch`, for methods that average over epochs."""
+
 _SMALLEST = 5e-6
 
 
@@ -131,8 +134,11 @@ def descend(
         x1 -= rate * m1 / (math.sqrt(v1 / bias) + 1e-8)
         x2 -= rate * m2 / (math.sqrt(v2 / bias) + 1e-8)
         if isinstance(method, LossBalancer):
-            (first, second), _ = problem.at(x1, x2)
-            method.observe(torch.tensor((first - low, second - high), dtype=torch.float64))
+            if method.observes:
+                (first, second), _ = problem.at(x1, x2)
+                method.observe(torch.tensor((first - low, second - high), dtype=torch.float64))
+            if number % EPOCH == 0:
+                method.end_epoch()
         if number % every == 0:
             path.append((x1, x2))
     return path
@@ -157,7 +163,9 @@ def _updates(
 
         def from_jacobian(losses: Pair, gradients: tuple[Pair, Pair]) -> Sequence[float]:
             jacobian = torch.tensor(gradients, dtype=torch.float64)
-            found: list[float] = method(jacobian, torch.tensor(losses, dtype=torch.float64)).tolist()
+            found: list[float] = method(
+                jacobian, torch.tensor(losses, dtype=torch.float64)
+            ).tolist()
             return found
 
         return from_jacobian
