@@ -1,4 +1,4 @@
-"""MultiMNIST: two digits in one picture, single-task networks beside seven ways to balance.
+"""MultiMNIST: two digits in one picture, single-task networks beside six ways to balance.
 
 Lin et al., "Pareto multi-task learning", NeurIPS 2019: two random digits on a 36 x 36 canvas, one
 top-left, one bottom-right, each moved by up to four pixels, overlapping. Task 1 is the class of the

@@ -4,7 +4,7 @@ The problem of the CAGrad, Nash-MTL and FAMO papers (`polytask.testing.toy`). Pl
 float64; 50,000 steps with the first loss scaled by 0.1, 100,000 with both alike. References: an
 implementation of its own (PyTorch for 0.1, NumPy for 1), two decimals; marked points are those in
 which rounding decides the path. Methods without reference values take a fifth of the steps, five
-times as long.
+times as long, and stop when a thousand of them have moved less than 0.01.
 
 Run: python -m benchmarks.balancing.toy run PATHS.jsonl [--scale 0.1] [--methods MGDA,UPGrad]
          (goes on where it was stopped)
@@ -85,7 +85,7 @@ METHODS: dict[str, Callable[[], Balance]] = {
 }
 """Name → a fresh method; the first five have reference values."""
 
-FIRST, COARSER = 5, 5
+FIRST, COARSER, SETTLED = 5, 5, 0.01
 STARTS_ONE = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 RUNS = {0.1: (STARTS, 50_000), 1.0: (STARTS_ONE, 100_000)}
 """Scale of the first loss → starts, steps."""
@@ -127,6 +127,7 @@ def run(path: Path, options: dict[str, str]) -> None:
             descend(
                 METHODS[name](), problem, start, steps=steps // factor,
                 learning_rate=1e-3 * factor, every=100 // factor,
+                settled=0.0 if factor == 1 else SETTLED,
             )
             for start in starts
         ]  # fmt: skip

@@ -17,13 +17,13 @@ ORDER = (
     "GradNorm", "GradDrop", "PCGrad", "GradVac", "UPGrad", "DualProj", "CAGrad", "MGDA", "MoCo",
     "FairGrad", "NashMTL", "IMTLG", "ConFIG", "AlignedMTL", "DBMTL",
 )  # fmt: skip
-COLUMNS, SIZE, LIMIT = 7, 138, 10.0
+COLUMNS, SIZE, LIMIT = 7, 124, 10.0
 INK, FRONT = "#333333", "#1a7f37"
 COLOURS = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#5e3c99")
 """One per start; told apart by people with colour blindness."""
 
 
-def landscape(problem: ToyProblem, cells: int = 160) -> str:
+def landscape(problem: ToyProblem, cells: int = 110) -> str:
     """L1/s + L2 in bands of grey, as the address of a picture."""
     ticks = np.linspace(-LIMIT, LIMIT, cells + 1)
     middles = 0.5 * (ticks[1:] + ticks[:-1])
@@ -33,7 +33,7 @@ def landscape(problem: ToyProblem, cells: int = 160) -> str:
             (one, two), _ = problem.at(x1, x2)
             values[row, column] = one / problem.scale + two
     # Bands hold equally many cells: the valleys are as visible as the bowls.
-    edges = np.quantile(values, np.linspace(0, 1, 15)[1:-1])
+    edges = np.quantile(values, np.linspace(0, 1, 10)[1:-1])
     records = [
         {"x": ticks[j], "X": ticks[j + 1], "y": ticks[i], "Y": ticks[i + 1],
          "band": int(np.searchsorted(edges, values[i, j]))}
@@ -48,9 +48,9 @@ def landscape(problem: ToyProblem, cells: int = 160) -> str:
             x2="X:Q",
             y=alt.Y("y:Q", scale=wide, axis=None),
             y2="Y:Q",
-            color=alt.Color("band:Q", legend=None, scale=alt.Scale(range=["#c9ccd1", "#fbfbfc"])),
+            color=alt.Color("band:Q", legend=None, scale=alt.Scale(range=["#b3b8c2", "#fafafb"])),
         )
-        .properties(width=cells * 2, height=cells * 2, padding=0)
+        .properties(width=cells * 3, height=cells * 3, padding=0)
         .configure_view(stroke=None)
     )
     png = vl_convert.vegalite_to_png(chart.to_json(), scale=1)
@@ -122,7 +122,7 @@ def draw(found: Mapping[str, Sequence[np.ndarray]], problem: ToyProblem, folder:
     )  # fmt: skip
     text = chart.to_json()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "balancing-toy.png").write_bytes(vl_convert.vegalite_to_png(text, scale=1.4))
+    (folder / "balancing-toy.png").write_bytes(vl_convert.vegalite_to_png(text, scale=0.95))
     (folder / "balancing-toy.svg").write_text(vl_convert.vegalite_to_svg(text), encoding="utf-8")
     page = vl_convert.vegalite_to_html(text, bundle=True)
     (folder / "balancing-toy.html").write_text(page, encoding="utf-8")

@@ -18,7 +18,7 @@ STARTS: tuple[Pair, ...] = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (
 """Where the authors of Nash-MTL and FAMO start."""
 
 EPOCH = 1000
-"""Steps between two calls of `end_epoch`, for methods that average over epochs."""
+"""Steps of an epoch, after which methods that average over epochs hear of its end."""
 
 _SMALLEST = 5e-6
 
@@ -99,6 +99,7 @@ def descend(
     steps: int = 50_000,
     learning_rate: float = 1e-3,
     every: int = 100,
+    settled: float = 0.0,
 ) -> list[Pair]:
     """The path of a method from one start by plain Adam in float64, a point each `every` steps.
 
@@ -112,6 +113,7 @@ def descend(
         steps: Length of the path.
         learning_rate: Of Adam.
         every: Steps between two points of the path.
+        settled: The path ends early when an epoch has moved less than this in both coordinates.
 
     Example:
         >>> from polytask.aggregation import MGDA
@@ -121,7 +123,7 @@ def descend(
     update = _updates(method, learning_rate)
     low, high = problem.bounds
     x1, x2 = start
-    path = [start]
+    path, before = [start], start
     m1 = m2 = v1 = v2 = 0.0
     fade, fade_squared = 1.0, 1.0
     for number in range(1, steps + 1):
@@ -141,6 +143,10 @@ def descend(
                 method.end_epoch()
         if number % every == 0:
             path.append((x1, x2))
+        if number % EPOCH == 0:
+            if max(abs(x1 - before[0]), abs(x2 - before[1])) < settled:
+                break
+            before = (x1, x2)
     return path
 
 
