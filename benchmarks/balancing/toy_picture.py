@@ -122,7 +122,7 @@ def draw(found: Mapping[str, Sequence[np.ndarray]], problem: ToyProblem, folder:
     )  # fmt: skip
     text = chart.to_json()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "balancing-toy.png").write_bytes(vl_convert.vegalite_to_png(text, scale=0.95))
+    (folder / "balancing-toy.png").write_bytes(vl_convert.vegalite_to_png(text, scale=0.85))
     (folder / "balancing-toy.svg").write_text(vl_convert.vegalite_to_svg(text), encoding="utf-8")
     page = vl_convert.vegalite_to_html(text, bundle=True)
     (folder / "balancing-toy.html").write_text(page, encoding="utf-8")
