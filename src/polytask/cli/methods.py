@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 _RATES = (
-    "K is the number of tasks. A method with weights near 1 makes updates K times as large as one "
-    "with weights near 1/K: choose the learning rate with the method."
+    "K is the number of tasks. The rate is the effective learning rate, in units of that of the "
+    "mean of the gradients: choose the learning rate with the method. Promises: docs/balancing.md."
 )
 
 
@@ -34,15 +34,16 @@ def methods(
         made = table("name", "what it does", rest="what it does", wrap=True)
         console.print(Text.assemble((name, "bold"), (f"  {FAMILIES[name]}", "dim")))
         for method in found:
-            facts = [f"Costs {method.cost}"] * (method.cost != "none") + [method.reference]
+            costs = method.cost != "none" and family != "balancing"  # said with the facts below
+            facts = [f"Costs {method.cost}"] * costs + [method.reference]
             what = Text(method.one_line)
             shown = "; ".join(fact for fact in facts if fact)
             if shown:
                 what.append(f" {shown}.", style="dim")
             if family == "balancing":
-                from polytask.config.facts import balancing_facts
+                from polytask.config.balance_facts import facts_of_name
 
-                what.append(f"\n{balancing_facts(method.name).words()}", style="dim")
+                what.append(f"\n{facts_of_name(method.name).words()}", style="dim")
             made.add_row(Text(method.name, no_wrap=True), what)
         console.print(made)
         if family == "balancing":

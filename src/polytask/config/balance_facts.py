@@ -12,6 +12,8 @@ from polytask.balancing import LossBalancer
 from polytask.gradients import Balance
 from polytask.optim import constant
 
+from .catalogue import resolve
+
 RATE: Mapping[str, str] = {
     "mean": "1",
     "sum": "K",
@@ -56,6 +58,18 @@ class BalanceFacts:
     rate: str
     cost: str
     paper: str
+
+    def words(self) -> str:
+        """What stands beside the method in a terminal.
+
+        Example:
+            >>> facts_of_name("mgda").words()
+            'needs inner products of gradients · rate 1 · a backward per task · non-conflicting, \
+non-negative-weights, weights-sum-to-one, homogeneous'
+        """
+        parts = [f"needs {self.needs}", f"rate {self.rate}", self.cost]
+        parts += [", ".join(self.promises)] if self.promises else []
+        return " · ".join(parts)
 
 
 def balance_classes() -> tuple[type[Any], ...]:
@@ -130,6 +144,15 @@ def facts_of(method: Balance) -> BalanceFacts:
         cost=_COST[method.cost],
         paper=method.paper,
     )
+
+
+def facts_of_name(name: str) -> BalanceFacts:
+    """The row of a method by its name on the command line.
+
+    Raises:
+        UnknownName: If there is no such method.
+    """
+    return facts_of(with_defaults(resolve("balancing", name, option="balance"), 2))
 
 
 def balance_table() -> str:
