@@ -74,7 +74,7 @@ def _libmtl() -> dict[str, Make]:
 
     return {
         "LibMTL: EW": make("EW"),
-        "LibMTL: UPGrad": make("UPGrad"),
+        "LibMTL: UPGrad": make("UPGrad", UPGrad_norm_eps=1e-4, UPGrad_reg_eps=1e-4),
         "LibMTL: IMTL": make("IMTL"),
     }
 

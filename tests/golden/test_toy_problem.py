@@ -3,8 +3,9 @@
 References, two decimals: a PyTorch implementation of its own with plain Adam, 1e-3, in float64.
 Where two losses are parallel and opposed, an update is a small difference of large numbers, and
 Adam makes steps of equal length of it: PCGrad and Nash-MTL therefore drift along the front, and
-what is added to a denominator decides how far. The references of these two were made with such an
-addition; the exact methods are compared with closed forms for two tasks instead.
+what is added to a denominator decides how far. That the references of PCGrad contain such an
+addition is shown below; for Nash-MTL it is likely, no addition that was tried gives its second
+point. The exact methods are compared with closed forms for two tasks instead.
 """
 
 import math
@@ -165,7 +166,7 @@ def test_what_the_references_of_pcgrad_contain():
 def test_nash_mtl_keeps_the_symmetry_of_the_problem():
     """Below x2 = 0 the tasks are mirror images but for their scale, which Nash-MTL does not see.
 
-    So from (0, 0) it cannot leave x1 = 0; the reference of this point, -1.95, is rounding.
+    So from (0, 0) it cannot leave x1 = 0; the reference of this point, -1.95, breaks the symmetry.
     """
     assert ends(METHODS["NashMTL"], STARTS[1:2])[0] == pytest.approx((0.0, -8.36), abs=0.01)
 

@@ -12,7 +12,7 @@ from polytask.balancing import LossBalancer
 from polytask.gradients import Balance
 from polytask.optim import constant
 
-from .catalogue import resolve
+from .catalogue import methods, resolve
 
 RATE: Mapping[str, str] = {
     "mean": "1",
@@ -157,8 +157,9 @@ def facts_of_name(name: str) -> BalanceFacts:
 
 def balance_table() -> str:
     """All methods as a table in Markdown."""
+    typed = {resolve("balancing", entry.name): entry.name for entry in methods("balancing")}
     head = [
-        "method", "what it does", "needs", "promises", "effective rate", "cost of an update",
+        "method", "`--balance`", "what it does", "needs", "promises", "effective rate", "cost of an update",
         "paper",
     ]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -167,7 +168,7 @@ def balance_table() -> str:
         words, _, link = row.paper.rpartition(", https://")
         paper = f"[{words}](https://{link})" if words else row.paper
         cells = (
-            f"`{row.name}`", row.one_line, row.needs, ", ".join(row.promises) or "none", row.rate,
+            f"`{row.name}`", f"`{typed[cls]}`", row.one_line, row.needs, ", ".join(row.promises) or "none", row.rate,
             row.cost, paper or "–",
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
