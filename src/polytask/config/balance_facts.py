@@ -159,8 +159,8 @@ def balance_table() -> str:
     """All methods as a table in Markdown."""
     typed = {resolve("balancing", entry.name): entry.name for entry in methods("balancing")}
     head = [
-        "method", "`--balance`", "what it does", "needs", "promises", "effective rate", "cost of an update",
-        "paper",
+        "method", "`--balance`", "what it does", "needs", "promises", "effective rate",
+        "cost of an update", "paper",
     ]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for cls in balance_classes():
@@ -168,8 +168,9 @@ def balance_table() -> str:
         words, _, link = row.paper.rpartition(", https://")
         paper = f"[{words}](https://{link})" if words else row.paper
         cells = (
-            f"`{row.name}`", f"`{typed[cls]}`", row.one_line, row.needs, ", ".join(row.promises) or "none", row.rate,
-            row.cost, paper or "–",
+            f"`{row.name}`", f"`{typed[cls]}`", row.one_line, row.needs,
+            ", ".join(row.promises) or "none",
+            row.rate, row.cost, paper or "–",
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
