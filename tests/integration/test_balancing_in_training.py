@@ -96,7 +96,7 @@ def test_a_run_with_the_trainer(name, tasks_and_batches):
     balance = METHODS[name](2)
     trainer = Trainer(model_for(tasks), tasks, balance=balance, epochs=3)
     start = [parameter.detach().clone() for parameter in balance.parameters()]
-    trainer.fit(batches, batches)
+    trainer.fit(batches, batches, balancing=batches if balance.held_out else None)
     for parameter, value in zip(balance.parameters(), start, strict=True):
         assert not torch.equal(parameter.detach(), value), "the optimizer does not hold it"
         groups = trainer.optimizer.param_groups

@@ -515,7 +515,7 @@ def test_what_is_no_batches_task_or_balancer_gets_a_sentence():
     for options, words in (
         ({"tasks": [Regression("y")]}, r"must be fitted; 'y' is a specification"),
         ({"tasks": ["y"]}, "must hold fitted tasks; got 'y'"),
-        ({"balance": "equal"}, "must be a loss balancer"),
+        ({"balance": "equal"}, "must be a method of polytask.balancing or polytask.aggregation"),
         ({"optimizer": "adam"}, "must be an OptimizerSpec or a torch optimizer"),
     ):
         with pytest.raises(PolytaskError, match=words):

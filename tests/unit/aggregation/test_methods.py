@@ -326,7 +326,7 @@ SCALES = {
     "Mean": 0.25, "Sum": 1.0, "UPGrad": 0.25, "DualProj": 0.25, "MGDA": 0.25, "CAGrad": 0.35,
     "PCGrad": 1.0, "GradVac": 1.0, "IMTLG": 0.25, "NashMTL": 1.0, "FairGrad": 1.0,
     "AlignedMTL": 0.25, "ConFIG": 1.0, "GradNorm": 1.0, "GradDrop": 1.0, "MoCo": 0.025,
-    "DBMTL": 0.1,
+    "DBMTL": 0.1, "IMTL": 0.25,
 }  # fmt: skip
 
 
