@@ -249,3 +249,31 @@ def test_many_tasks_are_shown_in_a_few_lines(polytask, tmp_path, quick):
     measured = polytask("evaluate", tmp_path / "run", long).out
     assert measured.count("rmse ↓") == 40
     assert "mae" not in measured
+
+
+def test_a_method_that_combines_gradients(polytask, table, tmp_path, quick):
+    out = tmp_path / "run"
+    done = polytask(
+        "fit", table, "--target", "level", "--target", "ill", "--id", "patient", "--out", out,
+        "--balance", "upgrad", "--set", "balance.every=2", *quick,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    balance = read_toml(out / "run.toml")["balance"]
+    assert (balance["name"], balance["every"]) == ("upgrad", 2)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["history"]["epochs"][0]["geometry"]["updates"] > 0
+    again = polytask("fit", table, "--config", out / "run.toml", "--out", tmp_path / "again")
+    assert again.status == 0, again.err
+    refused = polytask(
+        "fit", table, "--target", "level", "--out", out, "--balance", "upgrd", *quick
+    )
+    assert refused.status == 2
+    assert "Did you mean 'upgrad'" in refused.err
+
+
+def test_balancing_methods_say_what_they_need_and_promise(polytask):
+    done = polytask("methods", "balancing")
+    assert done.status == 0
+    assert "non-conflicting" in done.out
+    assert "needs losses" in done.out
+    assert "effective learning rate" in done.out

@@ -22,6 +22,15 @@ CONTRADICTIONS = [
         {"balance": {"name": "pooled", "schedule": {"sex": [[0, 1.0]]}}},
         'needs balance.name="scheduled"',
     ),
+    ({"balance": {"name": "equal", "every": 4}}, "`balance.every` has no effect here"),
+    ({"balance": {"name": "graddrop", "clip": 1.0}}, "a method that weighs task gradients"),
+    ({"balance": {"name": "famo", "at": "representation"}}, "a method that combines task grad"),
+    ({"balance": {"name": "mgda", "preference": {"sex": 2.0}}}, "`balance.preference` has no eff"),
+    ({"balance": {"name": "upgrad", "held_out": 0.2}}, "it needs one of balance.name=performance"),
+    (
+        {"balance": {"name": "upgrad", "clip": 1.0, "equalize": "mean"}},
+        "`balance.clip` has no effect beside `balance.equalize`",
+    ),
     ({"balance": {"name": "scheduled"}}, "must name at least one task for scheduled weights"),
     (
         {"balance": {"weights": {"sex": 1.0}, "schedule": {"sex": [[0, 1.0]]}}},
