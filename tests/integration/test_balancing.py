@@ -425,3 +425,51 @@ def test_a_module_that_is_adapted_by_hand_trains_the_same():
         trainer.fit(ResidentBatches(table(), batch_size=16))
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.equal(*results)
+
+
+class Deaf(LossBalancer):
+    """The plain mean, as a method whose weights might depend on the losses."""
+
+    num_tasks = len(TASKS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = []
+
+    def objective(self, losses, present, counts):
+        return losses.sum() / present.sum()
+
+    def observe(self, losses, present=None):
+        self.heard.append(losses.clone())
+
+
+class Listening(Deaf):  # a test double, not a method
+    observes = True
+
+
+def test_the_look_after_an_update_has_no_side_effects():
+    """Dropout masks, running statistics and the record of losses are those of a run without it."""
+    results = []
+    for method_class in (Deaf, Listening):
+        balance = method_class()
+        history, weights, _ = run(balance)
+        results.append((history, weights, balance.heard))
+    (history, weights, silence), (found, same_weights, heard) = results
+    assert found == history
+    assert all(same(weights[key], same_weights[key]) for key in weights)
+    assert not silence
+    assert len(heard) == 9
+    assert all(torch.isfinite(losses).all() for losses in heard)
+
+
+def test_the_look_after_an_update_sees_the_same_masks():
+    """Without an update the losses are, to the last bit, those that the update saw."""
+    model = network("batch norm", dropout=0.5).double()
+    balance, batch = Listening(), table(torch.float64)
+    parameters = [*model.parameters()]
+    step = Step(model, GROUPS, balance, torch.optim.SGD(parameters, lr=0.0), 0.0)
+    counts = {g.name: (batch.masks[g.name] * batch.row_weights[:, None]).sum(0) for g in GROUPS}
+    torch.manual_seed(1)
+    assert step.update(([batch], counts))
+    seen = step.totals[0].double() / step.totals[1].double()
+    torch.testing.assert_close(balance.heard[0].float(), seen.float(), rtol=1e-6, atol=0)
