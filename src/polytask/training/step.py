@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from polytask._files.fail_points import fail_point
+from polytask.aggregation import GramianAggregator
 from polytask.balancing import LossBalancer
 from polytask.data.batch import Batch, Window
 from polytask.data.batches import label_counts
@@ -94,9 +95,9 @@ class Step:
         self.totals = torch.zeros(3, len(tasks), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""
         self._sums, self._counts, self._weights = self.totals.unbind()
-        self.geometry = GeometrySums(
-            len(tasks), norms_only=getattr(self.balance, "needs", "") == "norms", device=device
-        )
+        method = self.balance
+        norms_only = isinstance(method, GramianAggregator) and method.needs == "norms"
+        self.geometry = GeometrySums(len(tasks), norms_only=norms_only, device=device)
         """How the gradients of the tasks lay to each other in the updates of the epoch."""
         self.skipped = 0
         self.updates = 0
