@@ -22,6 +22,7 @@ import numpy as np
 
 from polytask.aggregation import (
     DBMTL,
+    IMTL,
     IMTLG,
     MGDA,
     AlignedMTL,
@@ -46,12 +47,15 @@ from polytask.balancing import (
     UWSO,
     FixedWeights,
     GeometricMean,
+    PerformanceWeights,
     PlainSmoothTchebycheff,
     RandomWeights,
+    ScheduledWeights,
     SmoothTchebycheff,
     UncertaintyWeights,
 )
 from polytask.gradients import Balance
+from polytask.optim import linear
 from polytask.testing.toy import STARTS, ToyProblem, descend
 
 METHODS: dict[str, Callable[[], Balance]] = {
@@ -61,6 +65,10 @@ METHODS: dict[str, Callable[[], Balance]] = {
     "CAGrad": lambda: CAGrad(0.5),
     "NashMTL": lambda: NashMTL(max_norm=1.0),
     "FixedWeights 10:1": lambda: FixedWeights([10, 1]),
+    "ScheduledWeights 10:1 to 1:1": lambda: ScheduledWeights(
+        [linear([(0, 10.0), (5, 1.0)]), lambda _: 1.0]
+    ),
+    "PerformanceWeights": lambda: PerformanceWeights(2),
     "RandomWeights": lambda: RandomWeights(2),
     "DWA": lambda: DWA(2),
     "UncertaintyWeights": lambda: UncertaintyWeights(["regression"] * 2),
@@ -75,6 +83,7 @@ METHODS: dict[str, Callable[[], Balance]] = {
     "GradVac": GradVac,
     "GradDrop": GradDrop,
     "IMTLG": IMTLG,
+    "IMTL": IMTL,
     "FairGrad": lambda: FairGrad(2.0),
     "AlignedMTL": AlignedMTL,
     "ConFIG": ConFIG,

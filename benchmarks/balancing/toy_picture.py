@@ -12,10 +12,11 @@ import vl_convert
 from polytask.testing.toy import ToyProblem
 
 ORDER = (
-    "Sum", "FixedWeights 10:1", "RandomWeights", "DWA", "UncertaintyWeights", "IMTLL", "UWSO",
-    "GeometricMean", "FAMO", "PlainSmoothTchebycheff", "SmoothTchebycheff", "EqualizeNorms(Sum)",
-    "GradNorm", "GradDrop", "PCGrad", "GradVac", "UPGrad", "DualProj", "CAGrad", "MGDA", "MoCo",
-    "FairGrad", "NashMTL", "IMTLG", "ConFIG", "AlignedMTL", "DBMTL",
+    "Sum", "FixedWeights 10:1", "ScheduledWeights 10:1 to 1:1", "PerformanceWeights",
+    "RandomWeights", "DWA", "UncertaintyWeights", "IMTLL", "UWSO", "GeometricMean", "FAMO",
+    "PlainSmoothTchebycheff", "SmoothTchebycheff", "EqualizeNorms(Sum)", "GradNorm", "GradDrop",
+    "PCGrad", "GradVac", "UPGrad", "DualProj", "CAGrad", "MGDA", "MoCo", "FairGrad", "NashMTL",
+    "IMTLG", "IMTL", "ConFIG", "AlignedMTL", "DBMTL",
 )  # fmt: skip
 COLUMNS, SIZE, LIMIT = 7, 124, 10.0
 INK, FRONT = "#333333", "#1a7f37"

@@ -123,6 +123,8 @@ def descend(
     update = _updates(method, learning_rate)
     low, high = problem.bounds
     x1, x2 = start
+    if isinstance(method, LossBalancer):
+        _epoch(method, problem, start, 0, steps)
     path, before = [start], start
     m1 = m2 = v1 = v2 = 0.0
     fade, fade_squared = 1.0, 1.0
@@ -140,7 +142,7 @@ def descend(
                 (first, second), _ = problem.at(x1, x2)
                 method.observe(torch.tensor((first - low, second - high), dtype=torch.float64))
             if number % EPOCH == 0:
-                method.end_epoch()
+                _epoch(method, problem, (x1, x2), number, steps)
         if number % every == 0:
             path.append((x1, x2))
         if number % EPOCH == 0:
@@ -148,6 +150,20 @@ def descend(
                 break
             before = (x1, x2)
     return path
+
+
+def _epoch(method: LossBalancer, problem: ToyProblem, point: Pair, number: int, steps: int) -> None:
+    """What a method hears at the start and at the end of every epoch.
+
+    The losses themselves stand for those of rows that were set aside: there are no rows here.
+    """
+    if number:
+        method.end_epoch()
+    method.progress(number / steps, number / EPOCH)
+    if method.held_out:
+        (first, second), _ = problem.at(*point)
+        low, high = problem.bounds
+        method.measured(torch.tensor((first - low, second - high), dtype=torch.float64))
 
 
 def _updates(
