@@ -113,7 +113,7 @@ class AtRepresentation:
                 "`taps` must be the very tensors from which the losses were computed; the losses "
                 "do not depend on them."
             )
-        for tap, edge in zip(taps, edges, strict=True):
+        for tap, edge in zip(taps, edges, strict=True) if len(taps) > 1 else ():
             others = [other for other in edges if other != edge]
             if walk([tap], stops=others, into_branches=True).met:
                 raise InvalidArgument("`taps` must not depend on each other; one does.")

@@ -1,6 +1,6 @@
 """One multi-task backward pass, for loops written by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
 import torch
@@ -203,14 +203,35 @@ class MultiTaskBackward:
         with torch.autocast(values.device.type, enabled=False), torch.no_grad():
             window.add(call)
 
-    def finish(self) -> BackwardReport:
-        """Ends the window: asks the method once and adds to ``.grad``."""
+    def finish(self, reduce: Callable[[Tensor], object] | None = None) -> BackwardReport:
+        """Ends the window: asks the method once and adds to ``.grad``.
+
+        Args:
+            reduce: Sums a tensor over several processes in place, such as
+                ``torch.distributed.all_reduce``, where each holds a part of the rows of one window
+                and `counts` are those of all together. Losses and the gradients of `shared` are
+                summed before the method sees them (never their Gramians, which would lack the
+                products between processes), so weights, state and the update of `shared` are the
+                same everywhere. All other parameters keep the gradient of this process, as after a
+                backward pass: sum these yourself. With loss balancers that is every parameter of
+                the model; the balancer's own are already those of all rows.
+
+        Raises:
+            Unsupported: `reduce` without `shared`: processes without labels of a task could not
+                tell what it shares.
+        """
         window = self._window
         if window is None:
             raise InvalidArgument("`finish` must follow at least one `accumulate`; got none.")
+        by_losses = isinstance(self.balance, LossBalancer)
+        if reduce is not None and not (by_losses or self._parameters.shared.given):
+            raise Unsupported(
+                "`shared` must name the shared parameters where several processes `reduce` an "
+                "update, because one without labels cannot read them from its graph; got None."
+            )
         self._window = None
         with torch.autocast(window.counts.device.type, enabled=False), torch.no_grad():
-            return window.finish()
+            return window.finish(reduce)
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         if self._names is None:

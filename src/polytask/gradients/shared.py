@@ -62,10 +62,13 @@ class SharedParameters:
 
     Args:
         shared: Named by the user; None: those that two or more losses reach.
+
+    Attributes:
+        given: Whether the user named them.
     """
 
     def __init__(self, shared: Iterable[Tensor] | None) -> None:
-        self._given = shared is not None
+        self.given = shared is not None
         self._columns = [] if shared is None else _trainable(shared)
         self._seen: set[int] = set()
 
@@ -74,7 +77,7 @@ class SharedParameters:
         found = walk(call.losses.entries)
         branches = check_branches(call, found)
         if branches:
-            if self._given:
+            if self.given:
                 raise Unsupported(
                     "`shared` must be None with branch(), which already says what is shared."
                 )
@@ -84,7 +87,7 @@ class SharedParameters:
             heads = list(zip(found.leaves, found.masks, strict=True))
             columns = self._columns or trunk
             return Graph(columns, trunk, heads, branches, found, behind, private)
-        if not self._given:
+        if not self.given:
             if shares_a_gathered_vector(call.losses.entries):
                 raise Unsupported(GATHERED)
             if self._too_early(call):
@@ -123,7 +126,7 @@ class SharedParameters:
 
     def settle(self, tasks: Sequence[int], found: Sequence[Tensor]) -> Sequence[Tensor]:
         """The shared parameters, if these are those that several of these tasks reach."""
-        if not self._given:
+        if not self.given:
             self._learn(tasks, found)
         return self._columns
 

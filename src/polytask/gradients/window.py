@@ -1,6 +1,6 @@
 """Several micro-batches, one update: task gradients add up and the method is asked once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -87,8 +87,12 @@ class Window:
             self._keep(call)
         call.add_penalty()
 
-    def finish(self) -> BackwardReport:
-        """Asks the method and fills ``.grad``."""
+    def finish(self, reduce: Callable[[Tensor], object] | None) -> BackwardReport:
+        """Asks the method and fills ``.grad``; `reduce` sums a tensor over processes, in place."""
+        if reduce is not None:
+            total = self._values.double()  # a process without labels does not know the dtype
+            reduce(total)
+            self._values = total.to(self._values)
         if self._known is not None:
             flags = self._flags | {ONE_BACKWARD}
             return BackwardReport(self._known.to(self._values), None, self._present, flags)
@@ -100,11 +104,11 @@ class Window:
         ]
         losses = Losses(self.names, tuple(parts), self._keyed)
         call = Call(losses, self._values, self._present, self.scale, None)
-        if not self._table:
+        if not (self._table or (reduce is not None and losses.tasks)):
             return call.report(
                 torch.zeros_like(self._values), None, frozenset({"no-tasks"}), self._settings
             )
-        return self._by_gradients(self._balance, call)
+        return self._by_gradients(self._balance, call, reduce)
 
     def _keep(self, call: Call) -> None:
         """Adds the gradients of every task to the table."""
@@ -167,7 +171,9 @@ class Window:
         self._table.clear()
         return BackwardReport(weights, None, self._present, frozenset(flags))
 
-    def _by_gradients(self, balance: Balance, call: Call) -> BackwardReport:
+    def _by_gradients(
+        self, balance: Balance, call: Call, reduce: Callable[[Tensor], object] | None
+    ) -> BackwardReport:
         """Weights, or an update, from the task gradients of the whole window."""
         assert not isinstance(balance, LossBalancer)
         together = [
@@ -177,16 +183,17 @@ class Window:
         ]
         if len(self.names) == 1:
             together = [leaf for leaf, _ in self._table.values()]
-        shared = self._parameters.shared
-        columns = shared.settle(call.losses.tasks, together)
+        columns = self._parameters.shared.settle(call.losses.tasks, together)
         rows = self._parameters.rows
         rows.open(len(self.names), columns)
         rows.matrix.zero_()
-        trunk = [column for column in columns if id(column) in self._table]
+        trunk = [one for one in columns if reduce is not None or id(one) in self._table]
         for number, column in enumerate(columns):
             _, by_task = self._table.pop(id(column), (column, {}))
             for k, gradient in by_task.items():
                 rows.write(k, number, gradient)
+        if reduce is not None:
+            reduce(rows.matrix)
         parts = [(leaf, g, k) for leaf, by_task in self._table.values() for k, g in by_task.items()]
         heads = [(leaf, 0) for leaf, _ in self._table.values()]
         self._table.clear()
