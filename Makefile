@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 STAMP := $(VENV)/.installed
 
 .PHONY: setup demo check format test test-all docs bench clean
@@ -28,13 +29,13 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 test: setup  ## under ten minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: setup check  ## with the slow proofs: random kills, headless browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 docs: setup  ## every snippet of README and docs runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
+	$(PYTEST) tests/docs
 
 bench: setup  ## ratios, printed as tables; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
