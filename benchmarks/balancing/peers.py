@@ -8,7 +8,9 @@ of a checkout is named by the variable LIBMTL.
 import importlib
 import os
 import sys
+import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,12 +53,12 @@ def _torchjd() -> dict[str, Make]:
 
 def _libmtl() -> dict[str, Make]:
     folder = os.environ.get("LIBMTL")
-    if folder:
-        sys.path.append(folder)
-    try:
-        weighting = importlib.import_module("LibMTL.weighting")
-    except ImportError:
+    if not folder:
         return {}
+    # Its package imports every architecture, and with them torch_geometric: an empty one instead.
+    package = sys.modules.setdefault("LibMTL", types.ModuleType("LibMTL"))
+    package.__path__ = [str(Path(folder) / "LibMTL")]
+    weighting = importlib.import_module("LibMTL.weighting")
 
     def make(method: str, **options: Any) -> Make:
         def of(own: Net) -> Callable[[Net], object]:
