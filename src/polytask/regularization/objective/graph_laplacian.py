@@ -8,16 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import at_least
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Layout, Penalty
 from .coupling import Coupling
 from .edges import Edges, couplings, named_edges
+from .select import heads
 from .soft import total
-
-
-def _heads() -> Selector:
-    return Selector(roles=frozenset({Role.HEAD}), group="tasks")
 
 
 @final
@@ -63,7 +60,7 @@ class GraphLaplacian(Penalty):
     strength: float
     edges: Edges
     tasks: Sequence[str] = ()
-    selector: Selector = field(default_factory=_heads)
+    selector: Selector = field(default_factory=heads)
 
     acts: ClassVar[Acts] = "prox"
     layout: ClassVar[Layout] = "tasks"

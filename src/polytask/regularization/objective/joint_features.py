@@ -8,15 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, linalg
 
 from polytask._checks import at_least, require
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Layout, Penalty
+from .select import heads
 from .soft import shrink_, total
 from .weighted_group import group_threshold_
-
-
-def _heads() -> Selector:
-    return Selector(roles=frozenset({Role.HEAD}), group="tasks")
 
 
 @final
@@ -54,7 +51,7 @@ class JointFeatures(Penalty):
 
     strength: float
     l1_ratio: float = 1.0
-    selector: Selector = field(default_factory=_heads)
+    selector: Selector = field(default_factory=heads)
 
     acts: ClassVar[Acts] = "prox"
     layout: ClassVar[Layout] = "features"

@@ -9,15 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, linalg
 
 from polytask._checks import positive, require
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Penalty
+from .select import layers
 
 _ITERATIONS = 20
-
-
-def _layers() -> Selector:
-    return Selector(roles=frozenset({Role.BACKBONE, Role.TRUNK, Role.EXPERT}), group="row")
 
 
 @final
@@ -54,7 +51,7 @@ class MaxNorm(Penalty):
     """
 
     limit: float
-    selector: Selector = field(default_factory=_layers)
+    selector: Selector = field(default_factory=layers)
     strength: float = field(default=1.0, init=False)
 
     acts: ClassVar[Acts] = "prox"

@@ -8,15 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import at_least
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Layout, Penalty
+from .select import heads
 from .soft import total
 from .task_mean import pull_to_mean_, spread
-
-
-def _heads() -> Selector:
-    return Selector(roles=frozenset({Role.HEAD}), group="tasks")
 
 
 @final
@@ -57,7 +54,7 @@ class MeanRegularised(Penalty):
     """
 
     strength: float
-    selector: Selector = field(default_factory=_heads)
+    selector: Selector = field(default_factory=heads)
 
     acts: ClassVar[Acts] = "prox"
     layout: ClassVar[Layout] = "tasks"

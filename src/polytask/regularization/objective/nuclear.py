@@ -9,14 +9,11 @@ from torch import Tensor, linalg
 
 from polytask._checks import at_least
 from polytask.errors import Unsupported
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Layout, Metric, Penalty
+from .select import heads
 from .soft import total
-
-
-def _heads() -> Selector:
-    return Selector(roles=frozenset({Role.HEAD}), group="tasks")
 
 
 @final
@@ -50,7 +47,7 @@ class Nuclear(Penalty):
     """
 
     strength: float
-    selector: Selector = field(default_factory=_heads)
+    selector: Selector = field(default_factory=heads)
 
     acts: ClassVar[Acts] = "prox"
     layout: ClassVar[Layout] = "features"

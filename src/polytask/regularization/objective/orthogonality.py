@@ -9,14 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import at_least
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Penalty
+from .select import layers
 from .soft import total
-
-
-def _layers() -> Selector:
-    return Selector(roles=frozenset({Role.BACKBONE, Role.TRUNK, Role.EXPERT}), group="row")
 
 
 @final
@@ -47,7 +44,7 @@ class Orthogonality(Penalty):
     """
 
     strength: float
-    selector: Selector = field(default_factory=_layers)
+    selector: Selector = field(default_factory=layers)
 
     acts: ClassVar[Acts] = "gradient"
 

@@ -8,6 +8,16 @@ from polytask.errors import InvalidArgument
 from polytask.optim.roles import Kind, ParameterInfo, Role, Selector
 
 
+def layers() -> Selector:
+    """The weights of backbone, trunk and experts, one row per output."""
+    return Selector(roles=frozenset({Role.BACKBONE, Role.TRUNK, Role.EXPERT}), group="row")
+
+
+def heads() -> Selector:
+    """The weights of all heads, by what tasks make of one feature."""
+    return Selector(roles=frozenset({Role.HEAD}), group="tasks")
+
+
 def select(infos: Sequence[ParameterInfo], selector: Selector) -> list[ParameterInfo]:
     """The trainable parameters that the selector means; tied ones once, in the order of `infos`.
 

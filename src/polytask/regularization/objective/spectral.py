@@ -9,15 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask._checks import at_least
-from polytask.optim.roles import Role, Selector
+from polytask.optim.roles import Selector
 
 from .base import Acts, Penalty
 from .power_iteration import PowerVectors
+from .select import layers
 from .soft import total
-
-
-def _layers() -> Selector:
-    return Selector(roles=frozenset({Role.BACKBONE, Role.TRUNK, Role.EXPERT}), group="row")
 
 
 @final
@@ -55,7 +52,7 @@ class Spectral(Penalty):
     """
 
     strength: float
-    selector: Selector = field(default_factory=_layers)
+    selector: Selector = field(default_factory=layers)
     iterations: int = 1
 
     acts: ClassVar[Acts] = "gradient"
