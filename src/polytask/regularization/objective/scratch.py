@@ -45,5 +45,5 @@ class Scratch:
             kept = self._kept[key] = like.new_full((), value)
         return kept
 
-    def __deepcopy__(self, memo: object) -> "Scratch":
-        return Scratch()
+    def __reduce__(self) -> tuple[type["Scratch"], tuple[()]]:
+        return Scratch, ()  # copies and pickles of a penalty carry no memory

@@ -1,6 +1,7 @@
 """Memory that proximal steps reuse, and what must never be seen of it."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -90,11 +91,21 @@ def test_numbers_are_kept_by_value_and_dtype():
     assert not same_memory(third, scratch.like(double))
 
 
-def test_a_copy_starts_empty():
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_starts_empty(copied):
+    scratch = Scratch()
+    scratch.like(torch.ones(2, 2))
+    assert scratch._kept
+    assert not copied(scratch)._kept
+
+
+def test_memory_is_not_pickled_with_a_penalty():
     penalty = L1(0.5)
-    penalty.prox_([torch.ones(2, 2)], [torch.ones(2, 2)])
+    penalty.prox_([torch.ones(100, 100)], [torch.ones(100, 100)])
     assert penalty.scratch._kept
-    assert not copy.deepcopy(penalty).scratch._kept
+    pickled = pickle.dumps(penalty)
+    assert len(pickled) < 1000
+    assert not pickle.loads(pickled).scratch._kept
 
 
 # What the penalties make of it.
