@@ -90,7 +90,7 @@ class SharedParameters:
         if not self.given:
             if shares_a_gathered_vector(call.losses.entries):
                 raise Unsupported(GATHERED)
-            if self._too_early(call):
+            if self.too_early(call):
                 return Graph(found.leaves, found.leaves, [], (), found, found)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
@@ -129,12 +129,12 @@ class SharedParameters:
         private = [(leaf, task) for leaf, task in alone if id(leaf) not in known]
         apart = {id(leaf) for leaf, _ in private}
         trunk = [leaf for leaf in behind.leaves if id(leaf) not in apart]
-        if self._too_early(call):
+        if self.too_early(call):
             return list(behind.leaves), []
         self._learn(call.losses.tasks, trunk)
         return trunk, private
 
-    def _too_early(self, call: Call) -> bool:
+    def too_early(self, call: Call) -> bool:
         """Whether nothing is known and one of several tasks is alone: all it reaches is its trunk,
         this time, because nobody can tell yet what will be shared.
         """

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from polytask import MultiTaskBackward, branch
-from polytask.aggregation import MGDA, GradNorm, UPGrad
+from polytask.aggregation import MGDA, GradNorm, MoCo, NashMTL, UPGrad
 from polytask.errors import InvalidArgument
 
 NAMES = ["a", "b", "c"]
@@ -95,3 +95,31 @@ def test_an_update_of_a_task_that_shares_nothing(named):
     assert torch.equal(net.own.weight.grad, wanted)
     assert all(p.grad is None for p in net.trunk.parameters())
     assert report.present.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("names", [["a"], NAMES])
+@pytest.mark.parametrize("make", [NashMTL, MoCo])
+def test_a_window_of_one_task_is_one_batch(make, names, part):
+    """Nobody can tell yet what will be shared; with a branch the head is known to be none of it."""
+    net = Net(names)
+    report = MultiTaskBackward(make())(net.losses(["a"], part=part))
+    wanted = net.gradients()
+    step = MultiTaskBackward(make())
+    counts = {name: 8.0 * (name == "a") for name in net.losses(part=part)}
+    for rows in (slice(3), slice(3, 8)):
+        step.accumulate(net.losses(["a"], rows, total=True, part=part), counts)
+    torch.testing.assert_close(step.finish().weights, report.weights)
+    same([g for g in net.gradients() if g is not None], [g for g in wanted if g is not None])
+
+
+def test_what_is_shared_is_still_learnt_after_a_window_of_one_task():
+    net = Net()
+    step = MultiTaskBackward(NashMTL())
+    step.accumulate(net.losses(["a"], total=True), {"a": 8.0, "b": 0.0, "c": 0.0, "own": 0.0})
+    step.finish()
+    net.zero_grad()
+    report = step(net.losses())
+    same([p.grad for p in net.trunk.parameters()], weighted(net, report))
+    (alone,) = torch.autograd.grad(net.losses()["a"], net.heads["a"].weight)
+    torch.testing.assert_close(net.heads["a"].weight.grad, alone)
