@@ -313,6 +313,20 @@ def test_sam_moves_the_state_of_a_method_once(name):
             assert same(value, sharp.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("name", ["random", "dwa", "famo", "smooth-tchebycheff"])
+def test_sam_asks_a_method_twice_in_the_same_state(name):
+    """So the update uses the weights that were drawn, not the next ones."""
+    asked = []
+    balance = method(name)
+    balance.register_forward_pre_hook(
+        lambda module, _: asked.append({k: v.clone() for k, v in module.state_dict().items()})
+    )
+    one_update(balance, table(torch.float64), defence=Defence(sam=SAM(0.05)))
+    first, second = asked
+    assert first
+    assert all(same(first[key], second[key]) for key in first)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_four_micro_batches_are_one_batch(name):
     """In float64, without batch normalisation: to rounding, gaps and row weights included."""
