@@ -233,6 +233,20 @@ class MultiTaskBackward:
         with torch.autocast(window.counts.device.type, enabled=False), torch.no_grad():
             return window.finish(reduce)
 
+    def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, list[int]]:
+        """Which parameters earlier updates have shown to be shared; the method has its own state.
+
+        Args:
+            parameters: Those of the model, always in the same order.
+        """
+        return self._parameters.shared.state_dict(parameters)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Sequence[int]], parameters: Sequence[Tensor]
+    ) -> None:
+        """The inverse of `state_dict`, for a run that goes on as if it had not been interrupted."""
+        self._parameters.shared.load_state_dict(state_dict, parameters)
+
     def _check_names(self, names: tuple[str, ...]) -> None:
         if self._names is None:
             self._names = names

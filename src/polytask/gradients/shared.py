@@ -1,6 +1,6 @@
 """The shared parameters: found once, checked in every update."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -145,6 +145,20 @@ class SharedParameters:
         if not self.given:
             self._learn(tasks, found)
         return self._trained()
+
+    def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, list[int]]:
+        """What earlier updates showed: positions in `parameters`, and the tasks seen."""
+        places = {id(parameter): place for place, parameter in enumerate(parameters)}
+        columns = [places[id(leaf)] for leaf in self._columns if id(leaf) in places]
+        return {"columns": columns, "seen": sorted(self._seen)}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Sequence[int]], parameters: Sequence[Tensor]
+    ) -> None:
+        """The inverse of `state_dict`; parameters that the user named stay as they are."""
+        if not self.given:
+            self._columns = [parameters[place] for place in state_dict["columns"]]
+        self._seen = set(state_dict["seen"])
 
     def _learn(self, present: Sequence[int], found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""

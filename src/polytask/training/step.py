@@ -112,9 +112,12 @@ class Step:
         self.updates = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The running numbers of the epoch."""
-        return {"totals": self.totals, "skipped": self.skipped, "updates": self.updates,
-                "done": self.done, "geometry": self.geometry.state_dict()}  # fmt: skip
+        """The running numbers of the epoch, and which parameters were seen to be shared."""
+        state = {"totals": self.totals, "skipped": self.skipped, "updates": self.updates,
+                 "done": self.done, "geometry": self.geometry.state_dict()}  # fmt: skip
+        if isinstance(self.level, GradientLevel):
+            state["shared"] = self.level.engine.state_dict(self.parameters)
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
@@ -123,6 +126,8 @@ class Step:
         self.skipped = int(state_dict["skipped"])
         self.updates = int(state_dict["updates"])
         self.done = int(state_dict["done"])
+        if isinstance(self.level, GradientLevel):
+            self.level.engine.load_state_dict(state_dict["shared"], self.parameters)
 
     def update(self, window: Window, fraction: float = 0.0) -> bool:
         """One optimizer step over the micro-batches of a window.

@@ -123,3 +123,16 @@ def test_what_is_shared_is_still_learnt_after_a_window_of_one_task():
     same([p.grad for p in net.trunk.parameters()], weighted(net, report))
     (alone,) = torch.autograd.grad(net.losses()["a"], net.heads["a"].weight)
     torch.testing.assert_close(net.heads["a"].weight.grad, alone)
+
+
+def test_what_is_shared_survives_a_resume():
+    net, other = Net(), Net()
+    step, resumed = MultiTaskBackward(NashMTL()), MultiTaskBackward(NashMTL())
+    step(net.losses())
+    net.zero_grad()
+    resumed.load_state_dict(step.state_dict([*net.parameters()]), [*other.parameters()])
+    step(net.losses(["a"]))
+    resumed(other.losses(["a"]))
+    for one, wanted in zip(other.parameters(), net.parameters(), strict=True):
+        assert (one.grad is None) == (wanted.grad is None)
+        assert one.grad is None or torch.equal(one.grad, wanted.grad)
