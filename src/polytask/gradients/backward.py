@@ -249,6 +249,11 @@ class MultiTaskBackward:
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         if self._names is None:
+            if isinstance(self.balance, LossBalancer):
+                made_for = self.balance.num_tasks
+                require(
+                    made_for == len(names), "balance", f"be made for {len(names)} tasks", made_for
+                )
             self._names = names
         require(
             names == self._names,

@@ -569,6 +569,15 @@ def test_loss_balancer_with_a_scalar_of_its_own():
         close(one.grad, two.grad)
 
 
+@pytest.mark.parametrize("balance", [FixedWeights([2.0]), EqualWeights(1), EqualWeights(4)])
+def test_loss_balancer_for_another_number_of_tasks(balance):
+    """One of a single task would be spread over all by broadcasting."""
+    with pytest.raises(InvalidArgument, match="`balance` must be made for 3 tasks; got"):
+        MultiTaskBackward(balance)(Small().losses())
+    with pytest.raises(InvalidArgument, match="`balance` must be made for 3 tasks; got"):
+        MultiTaskBackward(balance).accumulate(Small().losses(), 3 * [7.0])
+
+
 def test_surgery_after_one_summed_backward_is_something_else():
     """Mutation: PCGrad on the per-parameter parts of a summed gradient changes nothing."""
     model = Small()
