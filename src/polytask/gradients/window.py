@@ -96,7 +96,7 @@ class Window:
         if self._known is not None:
             flags = self._flags | {ONE_BACKWARD}
             return BackwardReport(self._known.to(self._values), None, self._present, flags)
-        if isinstance(self._balance, LossBalancer):
+        if isinstance(self._balance, LossBalancer) and any(self.here):
             return self._by_losses(self._balance)
         parts = [
             None if not here else value
