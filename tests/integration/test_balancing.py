@@ -1,5 +1,6 @@
 """Every way in which tasks share the update, through the trainer: exact, resumed, refused."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -242,6 +243,30 @@ def test_a_killed_run_ends_as_if_it_had_not_been(name, tmp_path):
         assert all(same(one[key], two[key]) for key in one)
 
 
+@pytest.mark.parametrize("name", ["nash-mtl", "moco"])
+def test_who_shares_what_is_in_the_checkpoint(name, tmp_path):
+    """After the first batch the others have labels of one task only: its head stays its own."""
+    sparse = table()
+    for group in GROUPS:
+        for place, task in enumerate(group.tasks):
+            sparse.masks[group.name][16:, place] &= task.name == "first"
+    path = tmp_path / "checkpoint.safetensors"
+
+    def go(updates=None, *, resume=False):
+        trainer = Trainer(
+            network("own heads"), TASKS, balance=method(name), seed=4, epochs=1, checkpoint=path,
+            checkpoint_seconds=0.0, callbacks=[DiesAfter(9 if updates is None else updates)],
+        )  # fmt: skip
+        with contextlib.suppress(Death):
+            trainer.fit(ResidentBatches(sparse, batch_size=16, shuffle=False), resume=resume)
+        return trainer.model.state_dict()
+
+    whole = go()
+    go(1)
+    again = go(resume=True)
+    assert all(same(whole[key], again[key]) for key in whole)
+
+
 def test_geometry_is_in_the_history_of_methods_that_measure_it():
     history, _, _ = run(method("upgrad"))
     geometry = history["epochs"][-1]["geometry"]
@@ -311,6 +336,20 @@ def test_sam_moves_the_state_of_a_method_once(name):
     for key, value in plain.state_dict().items():
         if key not in learned and not observed:
             assert same(value, sharp.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", ["random", "dwa", "famo", "smooth-tchebycheff"])
+def test_sam_asks_a_method_twice_in_the_same_state(name):
+    """So the update uses the weights that were drawn, not the next ones."""
+    asked = []
+    balance = method(name)
+    balance.register_forward_pre_hook(
+        lambda module, _: asked.append({k: v.clone() for k, v in module.state_dict().items()})
+    )
+    one_update(balance, table(torch.float64), defence=Defence(sam=SAM(0.05)))
+    first, second = asked
+    assert first
+    assert all(same(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", NAMES)

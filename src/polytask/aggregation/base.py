@@ -204,7 +204,7 @@ class GradientAggregator(Aggregator, ABC):
 
     Attributes:
         weights: Task weights of the last call, [tasks], if its update was a weighted sum of the
-            gradients, else None; not part of the state.
+            gradients, or of what the method remembers of them, else None; not part of the state.
     """
 
     cost = "task-gradients-kept"

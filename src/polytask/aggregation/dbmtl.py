@@ -5,10 +5,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from polytask._checks import at_least, probability, require
+from polytask._checks import at_least, probability
 
 from .base import GradientAggregator, Update
-from .gradvac import same_number
+from .gradvac import same_number, same_width
 
 
 @final
@@ -44,7 +44,8 @@ class DBMTL(GradientAggregator):
 
     Note:
         A task whose loss is not above -ε has no logarithm: it is left out of this update, flagged
-        "loss-not-positive". A zero gradient gets α = 0 instead of infinity.
+        "loss-not-positive". A zero gradient gets α = 0 instead of infinity. The weights that are
+        reported are the α_k, which multiply the m_k and not the g_k.
 
     Reference:
         Lin et al., "Dual-balancing for multi-task learning", 2023, Algorithm 1,
@@ -78,8 +79,7 @@ class DBMTL(GradientAggregator):
             self.averages = jacobian.new_zeros(num_tasks, jacobian.shape[1])
             self.steps = torch.zeros(num_tasks, dtype=torch.float64)
         same_number(len(self.averages), num_tasks)
-        same = self.averages.shape[1] == jacobian.shape[1]
-        require(same, "jacobian", "keep its number of parameters", jacobian.shape[1])
+        same_width(self.averages.shape[1], jacobian.shape[1])
         self.averages, self.steps = self.averages.to(jacobian), self.steps.to(jacobian.device)
         shifted = losses.double() + self.epsilon
         flags: set[str] = set()

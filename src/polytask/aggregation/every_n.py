@@ -13,6 +13,7 @@ from polytask._linalg import Array, Solution
 
 from .base import GramianAggregator, Problem
 from .gradvac import same_number
+from .moving_average import summing_to_one
 
 _SURVIVING = frozenset({"non-negative-weights", "weights-sum-to-one"})
 
@@ -23,8 +24,9 @@ class EveryN(GramianAggregator):
 
     A method that costs c times an ordinary step then costs 1 + (c - 1)/n, because an update with
     known weights is one backward of the weighted sum (`ready_weights`). The weights are asked for
-    anew as soon as a task is present that had none. Reused weights keep their sign and their sum,
-    but no promise about conflicts.
+    anew as soon as a task is present that had none, or all that are present had weight 0. Reused
+    weights keep their sign and, where the method promises it, their sum of one over the tasks that
+    are present, but no promise about conflicts.
 
     Args:
         aggregator: The method.
@@ -106,10 +108,10 @@ class EveryN(GramianAggregator):
         if tasks[-1] >= len(self.kept):
             return None
         weights = self.kept.numpy()[tasks]
-        if np.isnan(weights).any():
+        if np.isnan(weights).any() or not weights.any():
             return None
         self.age = self.age + 1.0
-        return weights
+        return summing_to_one(weights) if "weights-sum-to-one" in self.guarantees else weights
 
     def reset(self) -> None:
         """Forgets the kept weights and resets the method."""

@@ -106,3 +106,15 @@ def same_number(known: int, given: int) -> None:
         given,
         "Call reset() to start with other tasks.",
     )
+
+
+def same_width(known: int, given: int) -> None:
+    """Requires the number of parameters that remembered gradients belong to."""
+    require(
+        known == given,
+        "jacobian",
+        f"hold the {known} parameters that the method's state belongs to",
+        given,
+        "Name them with shared=, because a first update with labels of one task cannot tell which "
+        "are shared; call reset() after freezing or releasing some.",
+    )

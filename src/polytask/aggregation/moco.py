@@ -10,7 +10,7 @@ from polytask._checks import at_least, one_of, positive, require
 from polytask._linalg import project_simplex
 
 from .base import GradientAggregator, Update
-from .gradvac import same_number
+from .gradvac import same_number, same_width
 
 _NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
@@ -93,8 +93,7 @@ class MoCo(GradientAggregator):
             self.tracked = jacobian.new_zeros(num_tasks, jacobian.shape[1])
             self.shares = torch.full((num_tasks,), 1.0 / num_tasks, dtype=torch.float64)
         same_number(len(self.tracked), num_tasks)
-        same = self.tracked.shape[1] == jacobian.shape[1]
-        require(same, "jacobian", "keep its number of parameters", jacobian.shape[1])
+        same_width(self.tracked.shape[1], jacobian.shape[1])
         self.tracked = self.tracked.to(jacobian)
         rows = self.tracked[tasks] + self.beta * (jacobian - self.tracked[tasks])
         self.tracked = self.tracked.index_copy(0, tasks, rows)

@@ -25,7 +25,9 @@ class MovingAverageWeights(GramianAggregator):
 
     with the method's weights λ̂_t; λ starts at the first λ̂. Smooth weights reduce the bias that
     noisy gradients cause, at the price of the method's promises about conflicts. An absent task
-    keeps its λ. Averaging makes sense for weights whose size does not depend on the gradients.
+    keeps its λ; where the method's weights sum to one, those that are returned are the λ of the
+    present tasks as parts of their sum. Averaging makes sense for weights whose size does not
+    depend on the gradients.
 
     Args:
         aggregator: The method.
@@ -81,7 +83,7 @@ class MovingAverageWeights(GramianAggregator):
         return torch.from_numpy(weights)
 
     def _mix(self, tasks: NDArray[np.int64], newest: Array, num_tasks: int) -> Array:
-        """Moves λ of the present tasks by their newest weights, and returns it."""
+        """Moves λ of the present tasks by their newest weights, and returns their weights."""
         if self.average.numel() == 0:
             self.average = torch.full((num_tasks,), torch.nan, dtype=torch.float64)
         same_number(len(self.average), num_tasks)
@@ -90,9 +92,16 @@ class MovingAverageWeights(GramianAggregator):
         mixed = self.decay * past + (1.0 - self.decay) * newest
         average[tasks] = np.where(np.isnan(past), newest, mixed)
         self.average = torch.from_numpy(average)
-        return np.asarray(average[tasks])
+        moved = np.asarray(average[tasks])
+        return summing_to_one(moved) if "weights-sum-to-one" in self.guarantees else moved
 
     def reset(self) -> None:
         """Forgets the average and resets the method."""
         super().reset()
         self.aggregator.reset()
+
+
+def summing_to_one(weights: Array) -> Array:
+    """Weights of at least 0, not all 0, as parts of their sum; as they are if it is one already."""
+    total = float(weights.sum())
+    return weights if abs(total - 1.0) < 1e-9 else weights / total

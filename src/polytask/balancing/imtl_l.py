@@ -60,7 +60,7 @@ class IMTLL(LossBalancer):
         require(abs(initial) < float("inf"), "initial", "be finite", initial)
         self.num_tasks = num_tasks
         self.initial = initial
-        self.log_scales = nn.Parameter(torch.full((num_tasks,), initial))
+        self.log_scales = nn.Parameter(torch.full((num_tasks,), float(initial)))
 
     def objective(
         self,

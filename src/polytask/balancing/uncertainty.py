@@ -79,7 +79,7 @@ class UncertaintyWeights(LossBalancer):
         self.initial = initial
         factors = torch.tensor([_FACTORS[form] for form in forms])
         self.register_buffer("factors", factors, persistent=False)
-        self.log_variances = nn.Parameter(torch.full((self.num_tasks,), initial))
+        self.log_variances = nn.Parameter(torch.full((self.num_tasks,), float(initial)))
 
     def objective(
         self,

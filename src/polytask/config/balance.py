@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polytask._checks import unknown
+from polytask._checks import sentence, unknown
 from polytask.errors import InvalidArgument
 
 from .catalogue import find, resolve
@@ -67,7 +67,12 @@ def build_balance(
         "seed": seed,
     }
     arguments = {name: value for name, value in given.items() if name in parameters}
-    built: Balance = method(**(arguments | config.options))
+    try:
+        built: Balance = method(**(arguments | config.options))
+    except (TypeError, RuntimeError) as error:
+        # Text where the method compares numbers, or a number where it expects a list.
+        rule = f"hold values of the types that {config.name!r} documents"
+        raise InvalidArgument(sentence("balance.options", rule, config.options)) from error
     return _wrapped(built, config) if entry.weighs else built  # type: ignore[arg-type]
 
 

@@ -118,8 +118,9 @@ class MultiTaskBackward:
                 gradients and losses.
 
         Returns:
-            Weights and geometry of the update; NaN weights if anything is not finite, so that a
-            gradient scaler or a check of the norm skips the step.
+            Weights and geometry of the update. If anything is not finite, weights that depend on it
+            are NaN and the gradient is not finite, so that a gradient scaler or a check of the norm
+            skips the step.
         """
         if self._window is not None:
             raise InvalidArgument(
@@ -132,11 +133,11 @@ class MultiTaskBackward:
         values = read.values()
         call = Call(read, values, read.present(values.device), scale, penalty)
         with torch.autocast(values.device.type, enabled=False):
+            if not read.tasks and read.stacked is None:
+                return self._nobody(call)
             if isinstance(self.balance, LossBalancer):
                 return at_losses(self.balance, call, self._settings)
             with torch.no_grad():
-                if not read.tasks:
-                    return self._nobody(call)
                 if self.at == "representation":
                     return self._representation.run(self.balance, call, taps)
                 return self._parameters.run(self.balance, call)
@@ -180,7 +181,8 @@ class MultiTaskBackward:
             each = list(counts)
         with torch.no_grad():
             if self._window is None:
-                like = next((one for one in given if one is not None), torch.zeros(()))
+                known = [one for one in [*given, *each] if isinstance(one, Tensor)]
+                like = known[0] if known else torch.zeros(())
                 like = torch.zeros((), dtype=promoted(like.dtype), device=like.device)
                 self._window = Window(
                     self.balance,
@@ -233,8 +235,27 @@ class MultiTaskBackward:
         with torch.autocast(window.counts.device.type, enabled=False), torch.no_grad():
             return window.finish(reduce)
 
+    def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, list[int]]:
+        """Which parameters earlier updates have shown to be shared; the method has its own state.
+
+        Args:
+            parameters: Those of the model, always in the same order.
+        """
+        return self._parameters.shared.state_dict(parameters)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Sequence[int]], parameters: Sequence[Tensor]
+    ) -> None:
+        """The inverse of `state_dict`, for a run that goes on as if it had not been interrupted."""
+        self._parameters.shared.load_state_dict(state_dict, parameters)
+
     def _check_names(self, names: tuple[str, ...]) -> None:
         if self._names is None:
+            if isinstance(self.balance, LossBalancer):
+                made_for = self.balance.num_tasks
+                require(
+                    made_for == len(names), "balance", f"be made for {len(names)} tasks", made_for
+                )
             self._names = names
         require(
             names == self._names,

@@ -1,6 +1,6 @@
 """The shared parameters: found once, checked in every update."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -69,7 +69,7 @@ class SharedParameters:
 
     def __init__(self, shared: Iterable[Tensor] | None) -> None:
         self.given = shared is not None
-        self._columns = [] if shared is None else _trainable(shared)
+        self._columns = [] if shared is None else _distinct(shared)
         self._seen: set[int] = set()
 
     def read(self, call: Call) -> Graph:
@@ -85,24 +85,40 @@ class SharedParameters:
             check_apart(behind.leaves, found.leaves, "branch")
             trunk, private = self._behind(call, branches, behind)
             heads = list(zip(found.leaves, found.masks, strict=True))
-            columns = self._columns or trunk
+            columns = self._trained() if self._columns else trunk
             return Graph(columns, trunk, heads, branches, found, behind, private)
         if not self.given:
             if shares_a_gathered_vector(call.losses.entries):
                 raise Unsupported(GATHERED)
-            if self._too_early(call):
+            if self.too_early(call):
                 return Graph(found.leaves, found.leaves, [], (), found, found)
             pairs = zip(found.leaves, found.masks, strict=True)
             alone = len(call.losses.names) == 1  # then all of it is the trunk
             self._learn(call.losses.tasks, [leaf for leaf, mask in pairs if alone or several(mask)])
-        shared = {id(leaf) for leaf in self._columns}
+        columns = self._trained()
+        shared = {id(leaf) for leaf in columns}
         trunk, heads = [], []
         for leaf, mask in zip(found.leaves, found.masks, strict=True):
             if id(leaf) in shared:
                 trunk.append(leaf)
             else:
                 heads.append((leaf, mask))
-        return Graph(self._columns, trunk, heads, (), found, found)
+        if self.given and not trunk and call.everyone:
+            raise InvalidArgument(
+                "`shared` must hold parameters that the losses reach; they reach none of them. "
+                "Name those of the model from which the losses were computed."
+            )
+        return Graph(columns, trunk, heads, (), found, found)
+
+    def _trained(self) -> list[Tensor]:
+        """The shared parameters without those that are frozen at the moment."""
+        trained = [leaf for leaf in self._columns if leaf.requires_grad]
+        if not trained:
+            raise InvalidArgument(
+                "All shared parameters are frozen, so there is nothing to balance. Sum the losses "
+                "and call backward() instead, or leave one of them trainable."
+            )
+        return trained
 
     def _behind(
         self, call: Call, branches: Sequence[Branch], behind: Reach
@@ -113,12 +129,12 @@ class SharedParameters:
         private = [(leaf, task) for leaf, task in alone if id(leaf) not in known]
         apart = {id(leaf) for leaf, _ in private}
         trunk = [leaf for leaf in behind.leaves if id(leaf) not in apart]
-        if self._too_early(call):
+        if self.too_early(call):
             return list(behind.leaves), []
         self._learn(call.losses.tasks, trunk)
         return trunk, private
 
-    def _too_early(self, call: Call) -> bool:
+    def too_early(self, call: Call) -> bool:
         """Whether nothing is known and one of several tasks is alone: all it reaches is its trunk,
         this time, because nobody can tell yet what will be shared.
         """
@@ -128,7 +144,21 @@ class SharedParameters:
         """The shared parameters, if these are those that several of these tasks reach."""
         if not self.given:
             self._learn(tasks, found)
-        return self._columns
+        return self._trained()
+
+    def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, list[int]]:
+        """What earlier updates showed: positions in `parameters`, and the tasks seen."""
+        places = {id(parameter): place for place, parameter in enumerate(parameters)}
+        columns = [places[id(leaf)] for leaf in self._columns if id(leaf) in places]
+        return {"columns": columns, "seen": sorted(self._seen)}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Sequence[int]], parameters: Sequence[Tensor]
+    ) -> None:
+        """The inverse of `state_dict`; parameters that the user named stay as they are."""
+        if not self.given:
+            self._columns = [parameters[place] for place in state_dict["columns"]]
+        self._seen = set(state_dict["seen"])
 
     def _learn(self, present: Sequence[int], found: Sequence[Tensor]) -> None:
         """Keeps the shared parameters of the first update; adds what new tasks share."""
@@ -174,9 +204,9 @@ def only_task(call: Call, branches: Sequence[Branch]) -> int | None:
     return next(iter(places)) if len(places) == 1 and len(call.losses.names) > 1 else None
 
 
-def _trainable(shared: Iterable[Tensor]) -> list[Tensor]:
-    """Without frozen ones; every parameter once."""
-    leaves = list(dict.fromkeys(leaf for leaf in shared if leaf.requires_grad))
-    if not leaves:
+def _distinct(shared: Iterable[Tensor]) -> list[Tensor]:
+    """Every parameter once; frozen ones too, because they may be released later."""
+    leaves = list(dict.fromkeys(shared))
+    if not any(leaf.requires_grad for leaf in leaves):
         raise InvalidArgument("`shared` must hold at least one trainable parameter; got none.")
     return leaves

@@ -65,8 +65,9 @@ def plan_of(graph: Graph, num_tasks: int) -> Plan | None:
     It does where inner products at some layer take less arithmetic than its weight gradients. Where
     all gradients must be formed anyway, one pass per task is as fast and needs less memory.
     """
-    like = graph.trunk[0]
-    if not SEES_HOOKS or num_tasks < FEWEST_TASKS or like.device.type != "cpu":
+    if not SEES_HOOKS or num_tasks < FEWEST_TASKS or not graph.trunk:
+        return None
+    if graph.trunk[0].device.type != "cpu":
         return None
     if graph.private or (not graph.branches and graph.parting is None):
         return None

@@ -96,7 +96,7 @@ class Window:
         if self._known is not None:
             flags = self._flags | {ONE_BACKWARD}
             return BackwardReport(self._known.to(self._values), None, self._present, flags)
-        if isinstance(self._balance, LossBalancer):
+        if isinstance(self._balance, LossBalancer) and any(self.here):
             return self._by_losses(self._balance)
         parts = [
             None if not here else value
@@ -181,9 +181,11 @@ class Window:
             for key, (leaf, by_task) in self._table.items()
             if key in self._trunk or (key not in self._heads and len(by_task) > 1)
         ]
-        if len(self.names) == 1:
-            together = [leaf for leaf, _ in self._table.values()]
-        columns = self._parameters.shared.settle(call.losses.tasks, together)
+        shared = self._parameters.shared
+        too_early = shared.too_early(call)
+        if len(self.names) == 1 or too_early:
+            together = [leaf for key, (leaf, _) in self._table.items() if key not in self._heads]
+        columns = together if too_early else shared.settle(call.losses.tasks, together)
         rows = self._parameters.rows
         rows.open(len(self.names), columns)
         rows.matrix.zero_()

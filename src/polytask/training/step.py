@@ -9,8 +9,8 @@ that compare them.
 
 Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
 `GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the
-backward runs twice, the second time at perturbed weights, with the same dropout masks; running
-statistics and the state of the balancing method move once.
+backward runs twice, the second time at perturbed weights, with the same dropout masks and the same
+state of the balancing method; that state and running statistics move once.
 """
 
 import math
@@ -38,7 +38,7 @@ from .gradient_level import GradientLevel
 from .loss_level import LossLevel, Seen
 from .losses import Example, counts_of_mixed, example_of
 from .measure import user_order
-from .moving import Moving
+from .moving import Moved, Moving
 from .seeding import Replay
 from .teaching import Teaching
 
@@ -112,9 +112,12 @@ class Step:
         self.updates = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The running numbers of the epoch."""
-        return {"totals": self.totals, "skipped": self.skipped, "updates": self.updates,
-                "done": self.done, "geometry": self.geometry.state_dict()}  # fmt: skip
+        """The running numbers of the epoch, and which parameters were seen to be shared."""
+        state = {"totals": self.totals, "skipped": self.skipped, "updates": self.updates,
+                 "done": self.done, "geometry": self.geometry.state_dict()}  # fmt: skip
+        if isinstance(self.level, GradientLevel):
+            state["shared"] = self.level.engine.state_dict(self.parameters)
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
@@ -123,6 +126,8 @@ class Step:
         self.skipped = int(state_dict["skipped"])
         self.updates = int(state_dict["updates"])
         self.done = int(state_dict["done"])
+        if isinstance(self.level, GradientLevel):
+            self.level.engine.load_state_dict(state_dict["shared"], self.parameters)
 
     def update(self, window: Window, fraction: float = 0.0) -> bool:
         """One optimizer step over the micro-batches of a window.
@@ -148,7 +153,7 @@ class Step:
         again = self.defence.sam is not None or observes
         replay = self.forward.replay() if again else None
         seen = self._backward(examples, counts)
-        sharp = self.defence.sam is None or self._at_perturbed(examples, counts, replay)
+        sharp = self.defence.sam is None or self._at_perturbed(examples, counts, before, replay)
         if not (sharp and self._apply(fraction)):
             self.skipped += 1
             self.moving.restore(before)
@@ -186,15 +191,19 @@ class Step:
         return present if self.frozen is None else self.frozen.learning(present)
 
     def _at_perturbed(
-        self, examples: Sequence[Example], counts: Tensor, replay: Replay | None
+        self, examples: Sequence[Example], counts: Tensor, before: Moved, replay: Replay | None
     ) -> bool:
-        """Replaces the gradient by the one at SAM's perturbed weights; False if not finite."""
+        """Replaces the gradient by the one at SAM's perturbed weights; False if not finite.
+
+        The method is asked again in the state in which it was asked first, draws included.
+        """
         sam = self.defence.sam
         assert sam is not None
         assert replay is not None
         if not math.isfinite(_norm([p.grad for p in self.parameters if p.grad is not None])):
             return False
         moved = self.moving.save()
+        self.moving.restore(before)
         saved = sam.climb_(self.parameters)
         try:
             with replay.again():

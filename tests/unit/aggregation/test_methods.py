@@ -291,6 +291,30 @@ def test_a_task_that_was_absent_makes_weights_anew():
     assert torch.equal(method(G3), UPGrad()(G3))
 
 
+def test_reused_weights_of_fewer_tasks_still_sum_to_one():
+    method, present = EveryN(MGDA(), 100), torch.tensor([True, False, True])
+    whole = method(G3)
+    kept = method.ready_weights(present)
+    assert torch.allclose(kept, whole * present / (whole * present).sum(), rtol=1e-12)
+    assert torch.equal(method(G3, None, present), kept)
+    assert torch.equal(method.ready_weights(torch.ones(3, dtype=torch.bool)), whole)
+
+
+def test_a_task_that_had_no_weight_is_not_left_alone_with_it():
+    method, alone = EveryN(MGDA(), 100), torch.tensor([False, True])
+    assert method(torch.tensor([[1.0, 2.0], [2.0, 9.0]])).tolist() == [1.0, 0.0]
+    assert method.ready_weights(alone) is None
+    assert method(torch.eye(2), None, alone).tolist() == [0.0, 1.0]
+
+
+def test_an_average_over_changing_tasks_sums_to_one():
+    method = MovingAverageWeights(MGDA(), 0.5)
+    for present in ([True, True, True], [True, False, True], [True, True, True]):
+        weights = method(G3, None, torch.tensor(present))
+        assert weights.sum().item() == pytest.approx(1.0, rel=1e-12)
+    assert method.average.sum().item() != pytest.approx(1.0, rel=1e-3)
+
+
 def test_zero_weights_are_not_reused():
     method, present = EveryN(NashMTL(), 3), torch.ones(2, dtype=torch.bool)
     stationary = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
@@ -446,7 +470,7 @@ def test_dbmtl_leaves_out_a_loss_without_logarithm():
 def test_another_number_of_parameters_is_refused():
     for method in (MoCo(), DBMTL()):
         method(J3, torch.ones(3, dtype=torch.float64))
-        with pytest.raises(InvalidArgument, match="parameters"):
+        with pytest.raises(InvalidArgument, match=r"hold the 4 parameters .* got 2. Name them"):
             method(J3[:, :2], torch.ones(3, dtype=torch.float64))
 
 

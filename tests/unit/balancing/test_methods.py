@@ -50,6 +50,13 @@ def test_every_method_is_documented(method):
         assert method.paper.split("https")[1] in text
 
 
+@pytest.mark.parametrize(
+    "make", [lambda i: IMTLL(2, i), lambda i: UncertaintyWeights(2 * ["regression"], i)]
+)
+def test_learned_scalars_may_start_at_a_whole_number(make):
+    assert [p.tolist() for p in make(-1).parameters()] == [[-1.0, -1.0]]
+
+
 @pytest.mark.parametrize("method", BY_NUMBER, ids=lambda method: method.__name__)
 def test_no_task_is_refused(method):
     with pytest.raises(InvalidArgument, match="`num_tasks` must be at least 1"):

@@ -135,3 +135,12 @@ def test_target_specs():
         target_spec(TargetConfig(name="y", kind="count"), "binary")
     with pytest.raises(UnknownName, match="kind of target 'y'"):
         target_spec(TargetConfig(name="y"), "regresion")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cagrad", {"c": "0.5"}), ("graddrop", {"leak": 0.5}), ("pcgrad", {"seed": 1.5})],
+)
+def test_an_option_of_another_type_is_refused_in_words(name, options):
+    with pytest.raises(InvalidArgument, match=f"`balance.options` must hold .* {name!r}"):
+        build_balance(BalanceConfig(name=name, options=options), TASKS)

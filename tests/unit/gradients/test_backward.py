@@ -20,7 +20,7 @@ from polytask.aggregation import (
     Sum,
     UPGrad,
 )
-from polytask.balancing import EqualWeights, FixedWeights, LossBalancer
+from polytask.balancing import EqualWeights, FixedWeights, LossBalancer, RandomWeights
 from polytask.errors import InvalidArgument, PolytaskWarning, Unsupported
 
 
@@ -567,6 +567,39 @@ def test_loss_balancer_with_a_scalar_of_its_own():
     close(balance.s.grad, other.s.grad)
     for one, two in zip(model.parameters(), fresh.parameters(), strict=True):
         close(one.grad, two.grad)
+
+
+@pytest.mark.parametrize("balance", [FixedWeights([2.0]), EqualWeights(1), EqualWeights(4)])
+def test_loss_balancer_for_another_number_of_tasks(balance):
+    """One of a single task would be spread over all by broadcasting."""
+    with pytest.raises(InvalidArgument, match="`balance` must be made for 3 tasks; got"):
+        MultiTaskBackward(balance)(Small().losses())
+    with pytest.raises(InvalidArgument, match="`balance` must be made for 3 tasks; got"):
+        MultiTaskBackward(balance).accumulate(Small().losses(), 3 * [7.0])
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_without_labels_no_loss_balancer_is_asked(window):
+    """Its state may live on another device than losses that do not exist."""
+    balance = RandomWeights(3)
+    before = balance.random.state.clone()
+    step = MultiTaskBackward(balance)
+    if window:
+        step.accumulate([None] * 3, [0.0] * 3)
+    report = step.finish() if window else step([None] * 3)
+    assert report.weights.tolist() == [0.0, 0.0, 0.0]
+    assert "no-tasks" in report.flags
+    assert torch.equal(balance.random.state, before)
+
+
+def test_a_window_may_begin_without_labels():
+    model = Small()
+    step = MultiTaskBackward(UPGrad())
+    counts = 3 * [torch.tensor(7.0, dtype=torch.float64)]
+    step.accumulate([None] * 3, counts)
+    step.accumulate([7.0 * loss for loss in model.losses()], counts)
+    report = step.finish()
+    close(report.weights, MultiTaskBackward(UPGrad())(model.losses()).weights)
 
 
 def test_surgery_after_one_summed_backward_is_something_else():
