@@ -65,9 +65,7 @@ METHODS: dict[str, Callable[[], Balance]] = {
     "CAGrad": lambda: CAGrad(0.5),
     "NashMTL": lambda: NashMTL(max_norm=1.0),
     "FixedWeights 10:1": lambda: FixedWeights([10, 1]),
-    "ScheduledWeights 10:1 to 1:1": lambda: ScheduledWeights(
-        [linear([(0, 10.0), (5, 1.0)]), lambda _: 1.0]
-    ),
+    "ScheduledWeights": lambda: ScheduledWeights([linear([(0, 10.0), (5, 1.0)]), lambda _: 1.0]),
     "PerformanceWeights": lambda: PerformanceWeights(2),
     "RandomWeights": lambda: RandomWeights(2),
     "DWA": lambda: DWA(2),
