@@ -45,6 +45,7 @@ class PooledLoss(LinearBalancer):
         if counts is None:
             raise InvalidArgument(
                 "`counts` must be given, because PooledLoss weighs each task by its labels; got "
-                "None. Pass the label counts of the update, or use EqualWeights."
+                "None. Pass the label counts of the update (`MultiTaskBackward.accumulate` takes "
+                "them), or use EqualWeights."
             )
         return counts.detach()

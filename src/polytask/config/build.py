@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from polytask._checks import unknown
+from polytask._checks import sentence, unknown
 from polytask.errors import InvalidArgument
 
 from .catalogue import find, resolve
@@ -180,7 +180,11 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
             f"`penalties.{entry.name}.{chosen[0]}` has no effect here: the penalty does not act on "
             "weights. Leave it out."
         )
-    built: Penalty | InputGradient = method(**{first: entry.strength}, **arguments)
+    try:
+        built: Penalty | InputGradient = method(**{first: entry.strength}, **arguments)
+    except TypeError as error:  # text where a number is expected, or a number instead of a list
+        rule = f"hold values of the types that {entry.name!r} documents"
+        raise InvalidArgument(sentence(option, rule, entry.options)) from error
     if not chosen or isinstance(built, InputGradient):
         return built
     own = built.selector

@@ -114,7 +114,12 @@ def build_report(
         rows, together, judged_on, sets[judged_on].num_rows, history, findings
     )
     found = verdicts(history, sets, baselines=baselines, kept_epochs=kept_epochs)
-    interplay = describe_interplay(history, balance=_balance(settings or {}), once=trunk_gradients)
+    interplay = describe_interplay(
+        history,
+        balance=_balance(settings or {}),
+        weakened=_weakened(settings or {}),
+        once=trunk_gradients,
+    )
     imbalances = () if interplay is None else interplay.findings
     return RunReport(
         schema_version=SCHEMA_VERSION,
@@ -154,6 +159,16 @@ def _balance(settings: Mapping[str, Any]) -> str:
     """Name of the balancing, empty where the settings do not tell."""
     section = settings.get("balance")
     return str(section.get("name", "")) if isinstance(section, Mapping) else ""
+
+
+def _weakened(settings: Mapping[str, Any]) -> bool:
+    """Whether weights are reused or smoothed, or found on gradients of another size."""
+    section = settings.get("balance")
+    if not isinstance(section, Mapping):
+        return False
+    options = section.get("options", {})
+    reused = section.get("every", 1) > 1 or section.get("smoothing", 0.0) > 0.0
+    return bool(reused or options.get("normalization", "none") != "none")
 
 
 def _advice(

@@ -73,7 +73,9 @@ class Imbalance:
     command: str
 
 
-def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[Imbalance, ...]:
+def find_imbalances(
+    history: Mapping[str, Any], *, balance: str = "", weakened: bool = False
+) -> tuple[Imbalance, ...]:
     r"""What the gradients tell of the last epochs before the kept one, the most severe first.
 
     All rules look at the `WINDOW` epochs that end with the kept one: later ones did not make the
@@ -104,6 +106,8 @@ def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[I
     Args:
         history: `History.to_json()`.
         balance: Name of the balancing in use; empty: unknown, counts as weights of the user.
+        weakened: Its weights are reused, smoothed or found on changed gradients, which takes its
+            promise about conflicts away.
 
     Example:
         >>> pair = TaskGeometry(20, [20, 20], [9.0, 0.1], [[1, -0.5], [-0.5, 1]], [[0, 1], [1, 0]])
@@ -116,21 +120,22 @@ def find_imbalances(history: Mapping[str, Any], *, balance: str = "") -> tuple[I
         Near the optimum of a weighted sum the gradients cancel, so that conflicts are then normal:
         they say that the tasks compete for the same weights, not that the update was wrong.
     """
-    window = _Window(history, balance)
+    window = _Window(history, balance, weakened)
     if len(window.tasks) < 2 or not window.records:
         return ()
     found = [*_domination(window), *_neglected(window), *_conflicts(window)]
     return (*found, *_failed_solves(window, history))
 
 
-def nothing_found(history: Mapping[str, Any], *, balance: str = "") -> str:
+def nothing_found(history: Mapping[str, Any], *, balance: str = "", weakened: bool = False) -> str:
     """What may be said where there are no findings: no more than was looked at.
 
     Args:
         history: As above.
         balance: As above.
+        weakened: As above.
     """
-    window = _Window(history, balance)
+    window = _Window(history, balance, weakened)
     if not window.geometries:
         return ""
     if window.updates < MIN_UPDATES:
@@ -138,7 +143,7 @@ def nothing_found(history: Mapping[str, Any], *, balance: str = "") -> str:
     said = f"No task dominates the update {window.words}, and none is forgotten or overruled."
     if all(g.norms_only for g in window.geometries):
         return f"{said} Only norms were measured, so that nothing is known of conflicts."
-    if balance in NEVER_CONFLICTING:
+    if window.never_conflicting:
         return f"{said} Conflicts between gradients are what {balance} resolves."
     return f"{said} No two tasks pull the shared weights apart by more than chance."
 
@@ -147,9 +152,10 @@ def nothing_found(history: Mapping[str, Any], *, balance: str = "") -> str:
 class _Window:
     """The epochs that are looked at, task by task."""
 
-    def __init__(self, history: Mapping[str, Any], balance: str) -> None:
+    def __init__(self, history: Mapping[str, Any], balance: str, weakened: bool) -> None:
         self.tasks: list[str] = list(history["tasks"])
         self.balance = balance
+        self.never_conflicting = balance in NEVER_CONFLICTING and not weakened
         self.baseline: Sequence[float | None] = history.get("baseline") or [None] * len(self.tasks)
         epochs = list(history.get("epochs", ()))
         kept = history.get("best_epoch") or (epochs[-1]["epoch"] if epochs else 0)
@@ -312,7 +318,7 @@ def _neglected(window: _Window) -> list[Imbalance]:
 
 
 def _conflicts(window: _Window) -> list[Imbalance]:
-    if window.balance in NEVER_CONFLICTING:
+    if window.never_conflicting:
         return []
     known = [g for g in window.geometries if g.cosines]
     pairs = list(combinations(range(len(window.tasks)), 2))

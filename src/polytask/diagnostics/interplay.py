@@ -83,13 +83,18 @@ class Interplay:
 
 
 def describe_interplay(
-    history: Mapping[str, Any], *, balance: str = "", once: TrunkGradients | None = None
+    history: Mapping[str, Any],
+    *,
+    balance: str = "",
+    weakened: bool = False,
+    once: TrunkGradients | None = None,
 ) -> Interplay | None:
     """Puts together what is known of a run; None for a single task.
 
     Args:
         history: `History.to_json()`.
         balance: Name of the balancing in use.
+        weakened: Whether its promise about conflicts is gone (`find_imbalances`).
         once: Gradients at the kept weights.
 
     Example:
@@ -107,7 +112,7 @@ def describe_interplay(
     measured = [r for r in records if r.get("geometry") is not None and r["epoch"] <= kept]
     geometry = TaskGeometry.from_json(measured[-1]["geometry"]) if measured else None
     at_kept = _at_kept(once, tasks, records, kept)
-    findings = find_imbalances(history, balance=balance)
+    findings = find_imbalances(history, balance=balance, weakened=weakened)
     names, shown = tasks, geometry
     if geometry is None and once is not None:
         names, shown = once.tasks, at_kept
@@ -121,7 +126,7 @@ def describe_interplay(
         opposed=sum(pair.cosine < 0 for pair in pairs),
         epochs=tuple(record["epoch"] for record in records),
         curves=_curves(tasks, records, _chosen(tasks, geometry, findings)),
-        summary="" if findings else nothing_found(history, balance=balance),
+        summary="" if findings else nothing_found(history, balance=balance, weakened=weakened),
     )
 
 

@@ -15,10 +15,12 @@ from polytask.config import (
     build_stopping,
     target_spec,
 )
+from polytask.config.build import build_penalties
 from polytask.config.run import (
     BalanceConfig,
     ModelConfig,
     OptimizerConfig,
+    PenaltyConfig,
     ScheduleConfig,
     TrainingConfig,
 )
@@ -144,3 +146,12 @@ def test_target_specs():
 def test_an_option_of_another_type_is_refused_in_words(name, options):
     with pytest.raises(InvalidArgument, match=f"`balance.options` must hold .* {name!r}"):
         build_balance(BalanceConfig(name=name, options=options), TASKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("elastic-net", {"l1_ratio": "0.5"}), ("spectral", {"iterations": "a"})],
+)
+def test_an_option_of_a_penalty_of_another_type_is_refused_in_words(name, options):
+    with pytest.raises(InvalidArgument, match=f"`penalties.{name}.options` must hold"):
+        build_penalties([PenaltyConfig(name=name, strength=0.1, options=options)])

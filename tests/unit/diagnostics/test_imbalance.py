@@ -9,7 +9,7 @@ import torch
 
 from polytask.diagnostics import GeometrySums, find_imbalances
 from polytask.diagnostics.geometry import WINDOW
-from polytask.diagnostics.imbalance import SUGGESTED
+from polytask.diagnostics.imbalance import SUGGESTED, nothing_found
 
 RUNS = 24
 
@@ -257,6 +257,16 @@ def test_many_conflicts_are_one_sentence():
     assert found.sentence.count("mean cosine") == 3
     assert found.sentence.endswith("and 22 more.")
     assert len(found.tasks) == 10
+
+
+def test_reused_or_smoothed_weights_promise_nothing_about_conflicts():
+    history = Case(means=OPPOSED, balance="upgrad").history(0)
+    assert find_imbalances(history, balance="upgrad") == ()
+    kinds = {one.kind for one in find_imbalances(history, balance="upgrad", weakened=True)}
+    assert "conflict" in kinds
+    quiet = Case(balance="upgrad").history(0)
+    assert "resolves" in nothing_found(quiet, balance="upgrad")
+    assert "resolves" not in nothing_found(quiet, balance="upgrad", weakened=True)
 
 
 def test_a_single_task_and_an_empty_history_have_nothing_to_say():
