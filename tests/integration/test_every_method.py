@@ -230,6 +230,8 @@ def test_methods_on_coordinates_wait_a_few_times(name: str, monkeypatch: pytest.
 )
 def test_mutation_a_balancer_that_reads_its_losses_is_noticed(read, monkeypatch):
     class Curious(LossBalancer):
+        num_tasks = 3
+
         def objective(self, losses, present, counts):
             read(losses)
             return losses.sum()
