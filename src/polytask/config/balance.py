@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polytask._checks import sentence, unknown
+from polytask._checks import unknown
 from polytask.errors import InvalidArgument
 
-from .catalogue import find, resolve
+from .catalogue import construct, find, resolve
 from .run import BalanceConfig
 
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ def build_balance(
         "seed": seed,
     }
     arguments = {name: value for name, value in given.items() if name in parameters}
-    try:
-        built: Balance = method(**(arguments | config.options))
-    except (TypeError, RuntimeError) as error:
-        # Text where the method compares numbers, or a number where it expects a list.
-        rule = f"hold values of the types that {config.name!r} documents"
-        raise InvalidArgument(sentence("balance.options", rule, config.options)) from error
+    built: Balance = construct(
+        method,
+        arguments | config.options,
+        option="balance.options",
+        name=config.name,
+        options=config.options,
+    )
     return _wrapped(built, config) if entry.weighs else built  # type: ignore[arg-type]
 
 

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from polytask._checks import sentence, unknown
+from polytask._checks import unknown
 from polytask.errors import InvalidArgument
 
-from .catalogue import find, resolve
+from .catalogue import construct, find, resolve
 from .run import (
     InputsConfig,
     ModelConfig,
@@ -180,11 +180,10 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
             f"`penalties.{entry.name}.{chosen[0]}` has no effect here: the penalty does not act on "
             "weights. Leave it out."
         )
-    try:
-        built: Penalty | InputGradient = method(**{first: entry.strength}, **arguments)
-    except TypeError as error:  # text where a number is expected, or a number instead of a list
-        rule = f"hold values of the types that {entry.name!r} documents"
-        raise InvalidArgument(sentence(option, rule, entry.options)) from error
+    arguments[first] = entry.strength
+    built: Penalty | InputGradient = construct(
+        method, arguments, option=option, name=entry.name, options=entry.options
+    )
     if not chosen or isinstance(built, InputGradient):
         return built
     own = built.selector
@@ -194,7 +193,7 @@ def _penalty(entry: PenaltyConfig) -> "Penalty | InputGradient":
         names=entry.names,
         group=entry.group or own.group,
     )
-    selected: Penalty = method(**{first: entry.strength}, selector=selector, **arguments)
+    selected: Penalty = method(selector=selector, **arguments)
     return selected
 
 

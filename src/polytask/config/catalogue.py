@@ -1,9 +1,11 @@
 """Every method by name: what it is, where it lives, what it costs. A static table, no imports."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
-from polytask._checks import unknown
+from polytask._checks import sentence, unknown
+from polytask.errors import InvalidArgument
 
 from .method import Method
 from .methods_balancing import BALANCING
@@ -76,3 +78,27 @@ def resolve(family: str, name: str, *, option: str | None = None) -> Any:
     """
     module, _, attribute = find(family, name, option=option).target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def construct(
+    method: Any, arguments: Mapping[str, Any], *, option: str, name: str, options: Mapping[str, Any]
+) -> Any:
+    """``method(**arguments)``; what is no number where one is expected is refused in a sentence.
+
+    Args:
+        method: A class of the catalogue.
+        arguments: All of its arguments.
+        option: Where the user wrote some of them.
+        name: Of the method.
+        options: What the user wrote; if it is nothing, an error is not the user's and goes on.
+
+    Raises:
+        InvalidArgument: For a value of another type.
+    """
+    try:
+        return method(**arguments)
+    except (TypeError, RuntimeError) as error:
+        if not options:
+            raise
+        rule = f"hold values of the types that {name!r} documents"
+        raise InvalidArgument(sentence(option, rule, dict(options))) from error

@@ -10,6 +10,7 @@ import pytest
 from polytask import aggregation, balancing, tasks
 from polytask.balancing import LossBalancer
 from polytask.config import FAMILIES, METHODS, build_balance, find, methods, resolve
+from polytask.config.catalogue import construct
 from polytask.config.checks import HELD_OUT, PREFERRING
 from polytask.config.run import (
     AveragingConfig,
@@ -21,7 +22,7 @@ from polytask.config.run import (
     TrainingConfig,
     UpdateConfig,
 )
-from polytask.errors import UnknownName
+from polytask.errors import InvalidArgument, UnknownName
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.family}:{m.name}")
@@ -124,3 +125,12 @@ def test_techniques_are_options_of_the_run_file(family, section):
 def test_averages_are_options_of_the_run_file():
     names = [method.name for method in methods("averaging")]
     assert list(get_args(AveragingConfig.model_fields["name"].annotation)) == ["none", *names]
+
+
+def test_an_error_that_is_not_the_users_goes_on():
+    def broken(c: float = 1.0) -> None:
+        raise TypeError("a flaw of the method")
+
+    for options, kind in (({}, TypeError), ({"c": "a"}, InvalidArgument)):
+        with pytest.raises(kind):
+            construct(broken, options, option="balance.options", name="broken", options=options)
