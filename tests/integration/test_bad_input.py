@@ -237,3 +237,19 @@ def test_a_failed_run_leaves_the_earlier_model(capsys, fitted, csv):
     assert "NaN or infinite" in text or "not finite" in text
     assert (fitted / "model.safetensors").read_bytes() == before["model.safetensors"]
     assert (fitted / "run.toml").read_bytes() == before["run.toml"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--balance", "cagrad", "--set", "balance.options={c=2}"],
+        ["--balance", "cagrad", "--set", 'balance.options={c="0.5"}'],
+        ["--balance", "moco", "--set", "balance.at=representation"],
+        ["--target", "nobody"],
+    ],
+)
+def test_a_refused_option_leaves_no_folder(tmp_path: Path, capsys, options: list[str]):
+    table().to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "run"
+    fails(capsys, "fit", tmp_path / "t.csv", "--target", "age", *FAST, "--out", out, *options)
+    assert not out.exists()

@@ -29,7 +29,7 @@ from .prepare import Prepared, prepare
 from .refit import chosen_epochs, on_all_rows
 from .report import make_report
 from .scatter import MASKS, scatter
-from .training import Trained, Training
+from .training import Trained, Training, check_methods
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -114,11 +114,12 @@ def fit_table(
     """
     if resume and out is None:
         raise InvalidArgument("`resume` must come with the folder of the run (`out`); got None.")
-    if out is not None:
-        make_folder(out)
     started = time.monotonic()
     run = decide(run)
+    check_methods(run)
     prepared = prepare(frame, run, valid=valid, test=test, split=split)
+    if out is not None:
+        make_folder(out)
     if announce is not None:
         announce(prepared)
     if run.defence == "linear":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from polytask.balancing import LossBalancer
 from polytask.config.balance import build_balance
 from polytask.config.build import (
     build_backbone,
@@ -23,6 +24,7 @@ from polytask.config.build import (
 from polytask.config.run import RunConfig
 from polytask.data import Batch, LongForm, ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
+from polytask.gradients import MultiTaskBackward
 from polytask.regularization.objective import BoundPenalties, InputGradient
 from polytask.regularization.outputs import TeacherOutputs
 from polytask.sharing import HardSharing, MultiTaskModel
@@ -57,6 +59,24 @@ class Trained:
     defence: Defence = field(default_factory=Defence)
     task_weights: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
+
+
+def check_methods(run: RunConfig) -> None:
+    """Builds the methods of a run once, so that a refused option costs no folder and no training.
+
+    Args:
+        run: Decided settings.
+
+    Raises:
+        PolytaskError: As while the run is built; what belongs to names of tasks is not looked at.
+    """
+    build_penalties(run.penalties)
+    if run.defence == "linear":
+        return
+    names: dict[str, object] = {"weights": {}, "schedule": {}, "preference": {}}
+    balance = build_balance(run.balance.model_copy(update=names), ["a", "b"], seed=run.seed)
+    if not isinstance(balance, LossBalancer):
+        MultiTaskBackward(balance, at=run.balance.at, heads=run.balance.heads)
 
 
 @final
