@@ -16,8 +16,15 @@ import torch
 
 from polytask._linalg import Solution
 from polytask.aggregation import MGDA, CAGrad, GramianAggregator, NashMTL, PCGrad, Sum
-from polytask.balancing import EqualWeights, FixedWeights
-from polytask.testing.toy import STARTS, ToyProblem, descend
+from polytask.balancing import (
+    DWA,
+    EqualWeights,
+    FixedWeights,
+    PerformanceWeights,
+    ScheduledWeights,
+)
+from polytask.optim import piecewise
+from polytask.testing.toy import EPOCH, STARTS, ToyProblem, descend
 
 
 def losses_of(x: torch.Tensor, scale: float) -> torch.Tensor:
@@ -98,6 +105,29 @@ def test_fixed_weights_repair_a_difference_in_scale():
     x1, x2 = descend(method, ToyProblem(), (0.0, 0.0), steps=2_000, learning_rate=5e-3)[-1]
     assert abs(x1) < 0.05
     assert x2 < -4.0, "on its way down"
+
+
+def test_methods_hear_of_epochs():
+    """One task, then the other; losses at the start and after each epoch; means of two epochs."""
+    turns = ScheduledWeights([piecewise([(0, 1.0), (1, 0.0)]), piecewise([(0, 0.0), (1, 1.0)])])
+    path = descend(turns, ToyProblem(), STARTS[NEAR], steps=2_000)
+    first = descend(FixedWeights([1.0, 0.0]), ToyProblem(), STARTS[NEAR], steps=2_000)
+    assert path[:11] == first[:11]
+    assert path[11] != first[11]
+
+    problem, performance = ToyProblem(), PerformanceWeights(2)
+    path = descend(performance, problem, STARTS[NEAR], steps=EPOCH)
+    counted = [
+        [loss - bound for loss, bound in zip(problem.at(*point)[0], problem.bounds, strict=True)]
+        for point in (path[0], path[-1])
+    ]
+    assert performance.first.tolist() == counted[0]
+    ratios = [min(now / then, 1.0) for now, then in zip(counted[1], counted[0], strict=True)]
+    assert performance.left.tolist() == pytest.approx(ratios)
+
+    dwa = DWA(2)
+    descend(dwa, ToyProblem(), STARTS[NEAR], steps=2 * EPOCH)
+    assert dwa.means.isfinite().all()
 
 
 # The whole table: 50,000 steps from five starts.
