@@ -6,16 +6,13 @@ of a checkout is named by the variable LIBMTL.
 """
 
 import importlib
-import os
-import sys
-import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.balancing.models import Net
+from benchmarks.libmtl import libmtl_weighting
 
 Make = Callable[[Net], Callable[[Net], object]]
 
@@ -52,13 +49,9 @@ def _torchjd() -> dict[str, Make]:
 
 
 def _libmtl() -> dict[str, Make]:
-    folder = os.environ.get("LIBMTL")
-    if not folder:
+    weighting = libmtl_weighting()
+    if weighting is None:
         return {}
-    # Its package imports every architecture, and with them torch_geometric: an empty one instead.
-    package = sys.modules.setdefault("LibMTL", types.ModuleType("LibMTL"))
-    package.__path__ = [str(Path(folder) / "LibMTL")]
-    weighting = importlib.import_module("LibMTL.weighting")
 
     def make(method: str, **options: Any) -> Make:
         def of(own: Net) -> Callable[[Net], object]:

@@ -1,6 +1,6 @@
 """What a solve costs, beside a matrix product and beside the solvers of torchjd and LibMTL.
 
-    python benchmarks/solvers/solvers.py [--tasks 2 8 40] [--problems 15] [--markdown FILE]
+    python -m benchmarks.solvers.solvers [--tasks 2 8 40] [--problems 15] [--markdown FILE]
 
 Random Gramians with much conflict (Gaussian gradients, tasks x max(3, 1.5 tasks), sizes spread over
 a decade), float64, one thread. Per problem, the solver, one NumPy product G @ G and the peers are
@@ -10,10 +10,9 @@ Ratios can be compared between machines, microseconds cannot. `error` is the res
 problem's own optimality conditions.
 
 Peers take part if they can be imported (they are no dependencies): torchjd from an environment with
-`torchjd[full]==0.18.0`, LibMTL from a checkout on PYTHONPATH (empty its LibMTL/__init__.py, which
-imports what its solvers do not need). torchjd is timed from the Gramian where it takes one, else
-(ConFIG, Nash-MTL) from a Jacobian of this size; LibMTL computes the Gramian of that Jacobian within
-the time.
+`torchjd[full]==0.18.0`, LibMTL from a checkout that the variable LIBMTL names. torchjd is timed from
+the Gramian where it takes one, else (ConFIG, Nash-MTL) from a Jacobian of this size; LibMTL
+computes the Gramian of that Jacobian within the time.
 """
 
 import argparse
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.libmtl import libmtl_weighting
 
 from polytask._linalg import (
     Solution,
@@ -92,9 +92,9 @@ def torchjd_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]
 
 def libmtl_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]:
     """LibMTL's methods without its trainer: the gradients are handed in, the result is dropped."""
-    if importlib.util.find_spec("LibMTL") is None:
+    weighting = libmtl_weighting()
+    if weighting is None:
         return {}
-    from LibMTL import weighting
 
     def call(name: str, **options: object) -> Callable[[torch.Tensor, torch.Tensor], object]:
         def run(_: torch.Tensor, jacobian: torch.Tensor) -> object:
