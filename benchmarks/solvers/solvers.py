@@ -9,10 +9,10 @@ over the problems of the fastest round of each (3 rounds; a peer is not asked ag
 Ratios can be compared between machines, microseconds cannot. `error` is the residual of each
 problem's own optimality conditions.
 
-Peers take part if they can be imported (they are no dependencies): torchjd from an environment with
-`torchjd[full]==0.18.0`, LibMTL from a checkout that the variable LIBMTL names. torchjd is timed from
-the Gramian where it takes one, else (ConFIG, Nash-MTL) from a Jacobian of this size; LibMTL
-computes the Gramian of that Jacobian within the time.
+Peers take part if they can be imported (they are no dependencies): torchjd from an environment
+with `torchjd[full]==0.18.0`, LibMTL from a checkout that the variable LIBMTL names. torchjd is
+timed from the Gramian where it takes one, else (ConFIG, Nash-MTL) from a Jacobian of this size;
+LibMTL computes the Gramian of that Jacobian within the time.
 """
 
 import argparse
