@@ -1,5 +1,7 @@
 """Every technique through the run file: it trains, it is listed with its strength, it predicts."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from polytask.config.run import PenaltyConfig, RunConfig
 from polytask.errors import InvalidArgument, PolytaskError, UnknownName, Unsupported
 from polytask.export import load
 from polytask.pipeline import fit_table
+from polytask.pipeline.prepare import prepare
+from polytask.pipeline.refit import number_of_splits
 
 SMALL = {"model": {"width": 8, "depth": 1}, "training": {"epochs": 2, "patience": 1}}
 
@@ -230,6 +234,25 @@ def test_a_refit_has_seen_every_row_and_says_so(frame):
     first = result.model.state_dict()
     delivered = result.bundle.members[0].state_dict()
     assert any(not torch.equal(first[name], delivered[name]) for name in first)
+
+
+def test_a_small_table_is_split_five_times(frame):
+    options = {"training": {"refit": True, "splits": 0, "epochs": 3, "patience": 2}}
+    words = listed(fit(frame, **options))["refit"]
+    assert len(re.search("the mean of ([0-9, ]+);", words)[1].split(",")) == 5
+
+
+def test_splits_are_counted_by_rows_that_can_be_drawn(frame, monkeypatch):
+    run = run_from_document(document(training={"refit": True, "splits": 0}))
+    prepared = prepare(frame, run)
+    assert number_of_splits(prepared, run) == 5
+    rows = len(prepared.split.train) + len(prepared.split.valid)
+    monkeypatch.setattr("polytask.pipeline.refit.MANY", rows)
+    assert number_of_splits(prepared, run) == 1
+    monkeypatch.setattr("polytask.pipeline.refit.MANY", rows + 1)
+    given = prepare(frame, run, valid=frame.head(20))
+    assert number_of_splits(prepared, run) == 5
+    assert number_of_splits(given, run) == 1
 
 
 def test_dropout_masks_in_predictions(frame):

@@ -63,13 +63,13 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "small",
             "For few rows: an ensemble, mixed rows, the epoch of five splits, then all rows.",
-            "five times strong",
+            "six times strong below 2,000 rows, else twice",
             {
                 **_STRONG,
                 ("model", "embedding"): "none",
                 ("inputs", "mixup"): 0.2,
                 ("training", "refit"): True,
-                ("training", "splits"): 5,
+                ("training", "splits"): 0,
             },
         ),
         Preset(

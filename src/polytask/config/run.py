@@ -235,8 +235,9 @@ class TrainingConfig(Section):
     """``per-task``: every task predicts with the weights of its own best epoch."""
     refit: bool = False
     """Train once more on all rows, validation rows included, for as many epochs as were best."""
-    splits: Count = 1
-    """Refit only: random splits whose best epochs are averaged."""
+    splits: Annotated[int, Field(ge=0)] = 1
+    """Refit only: random splits whose best epochs are averaged; 0: five for a table of fewer than
+    2,000 rows, else one, because that many rows tell the epoch at once."""
     calibrate: bool = False
     """Choose the epoch by what calibration cannot mend, then fit one temperature per classification
     task on the validation rows."""

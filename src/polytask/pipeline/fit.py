@@ -26,7 +26,7 @@ from .identity import run_hash, table_hash
 from .linear_fit import LinearFit, fit_linear_table
 from .per_task import PerTask
 from .prepare import Prepared, prepare
-from .refit import chosen_epochs, on_all_rows
+from .refit import chosen_epochs, number_of_splits, on_all_rows
 from .report import make_report
 from .scatter import MASKS, scatter
 from .training import Trained, Training, check_methods
@@ -137,7 +137,10 @@ def fit_table(
     notes = list(trained.notes)
     if run.training.refit:
         first = trained.history.best_epoch
-        epochs, best = chosen_epochs(frame, run, first, lambda p, r: Training(p, r).go().history)
+        splits = number_of_splits(prepared, run)
+        epochs, best = chosen_epochs(
+            frame, run, splits, first, lambda p, r: Training(p, r).go().history
+        )
         everything, again = on_all_rows(prepared, run, epochs)
         last = Training(everything, again).go()
         divide(last.model, {name: found.value for name, found in temperatures.items()})

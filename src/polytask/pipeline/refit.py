@@ -16,11 +16,30 @@ if TYPE_CHECKING:
 
 Train = Callable[[Prepared, RunConfig], History]
 
+SPLITS = 5
+"""Random splits of a table with few rows."""
+MANY = 2000
+"""Training and validation rows from which one split is enough."""
+
+
+def number_of_splits(prepared: Prepared, run: RunConfig) -> int:
+    """``training.splits``, where 0 stands for five of a small table and one of any other.
+
+    The best epoch of one small set of validation rows is mostly chance; that of hundreds of rows
+    is not, and five trainings more would buy nothing. Validation rows that are fixed (a file, a
+    column, the latest rows) cannot be drawn again: one.
+    """
+    if run.training.splits:
+        return run.training.splits
+    split = prepared.split
+    drawn = split.method in ("random", "stratified", "group") and len(split.valid) > 0
+    return SPLITS if drawn and len(split.train) + len(split.valid) < MANY else 1
+
 
 def chosen_epochs(
-    frame: "DataFrame", run: RunConfig, first: int, train: Train
+    frame: "DataFrame", run: RunConfig, splits: int, first: int, train: Train
 ) -> tuple[int, tuple[int, ...]]:
-    """The mean best epoch over ``training.splits`` random splits, at least 1, and all of them.
+    """The mean best epoch over random splits, at least 1, and all of them.
 
     The first split is the one that was trained already; each further one has a seed of its own,
     for the rows it sets aside and for the start of its network, and encoders of its own.
@@ -28,11 +47,12 @@ def chosen_epochs(
     Args:
         frame: The table.
         run: Its settings.
+        splits: How many, at least 1 (see `number_of_splits`).
         first: Best epoch of the first split.
         train: Trains on a prepared table.
     """
     best = [first]
-    for number in range(1, run.training.splits):
+    for number in range(1, splits):
         other = run.model_copy(update={"seed": run.seed + number})
         best.append(train(prepare(frame, other), other).best_epoch)
     return max(1, round(float(np.mean(best)))), tuple(best)

@@ -10,6 +10,7 @@ from polytask.optim import Kind, ParameterInfo, Role, describe_groups
 from polytask.regularization.objective import Penalty
 
 from .prepare import Prepared
+from .refit import number_of_splits
 
 WHY = {
     Kind.BIAS: "a bias only shifts, and shrinking it moves predictions towards 0",
@@ -106,7 +107,7 @@ def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, st
     ]  # fmt: skip
     more = [*penalties, *build_defence(run, prepared.groups).describe()]
     if run.training.refit:
-        splits = run.training.splits
+        splits = number_of_splits(prepared, run)
         where = f"the mean best epoch of {splits} splits" if splits > 1 else "the best epoch"
         more.append(("refit", f"once more on all rows, for {where}"))
     return [*plain, *more]
