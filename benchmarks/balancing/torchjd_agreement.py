@@ -14,6 +14,8 @@ violation of what defines the method, which is computed here from the update alo
 - Nash-MTL, FairGrad: largest |w_k^(1/a) g_kᵀd - 1|, in the direction of the update;
 - IMTL-G, ConFIG: spread of the projections on unit gradients, relative to the largest;
 - Aligned-MTL: ‖d‖ against √σ‖p‖, with σ from the singular values of the Jacobian;
+- Krum: relative distance to the mean of the gradients with the smallest scores, by differences of
+  the gradients themselves;
 - Mean, Sum, PCGrad (two tasks), GradVac (two tasks, first call): relative distance to the formula.
 
 Violations are taken on the three families of full rank; what is returned for dependent gradients is
@@ -34,8 +36,9 @@ HEAD = """# Agreement with torchjd 0.18.0
     python -m benchmarks.balancing.torchjd_agreement --problems {problems} --markdown FILE
 
 torch {torch}, float64. Largest relative difference of the updates on four families of Jacobians
-(2, 3, 5 and 8 tasks; PCGrad and GradVac: 2), and the largest violation of each method's own
-definition on the first three. What is measured, and the families: the script's first page.
+(2, 3, 5 and 8 tasks; PCGrad and GradVac: 2; Krum: 5 and 8), and the largest violation of each
+method's own definition on the first three. What is measured, and the families: the script's first
+page.
 
 """
 NOTES = """
@@ -50,6 +53,8 @@ NOTES = """
 - FairGrad: SciPy's bounded least squares, from equal weights; right to nine digits unless the
   sizes of the gradients differ.
 - GradVac: torchjd adds 1e-8 to denominators.
+- Krum: torchjd sums distances, as polytask does with squared=False; the paper sums their squares,
+  and some selections differ. Of three tasks the nearest two tie: torchjd takes one, polytask both.
 - IMTL-G on dependent gradients: torchjd takes the pseudo-inverse of the Gramian, polytask that of
   the cosines, so that the line does not depend on the scales; the paper defines neither.
 - Dependent gradients otherwise: the projections and the point of least norm are unique as updates,
@@ -59,6 +64,7 @@ NOTES = """
 
 Update = Callable[[torch.Tensor], torch.Tensor]
 Check = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+Contestant = tuple[Callable[[], Update], Callable[[], Update], Check, tuple[int, ...]]
 
 
 def families(problems: int, tasks: tuple[int, ...]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -138,6 +144,16 @@ def aligned(jacobian: np.ndarray, update: np.ndarray, _: np.ndarray) -> float:
     return abs(float(np.linalg.norm(update)) / wanted - 1.0)
 
 
+def krum(selected: int, power: int) -> Check:
+    def check(jacobian: np.ndarray, update: np.ndarray, _: np.ndarray) -> float:
+        lengths = np.linalg.norm(jacobian[:, None] - jacobian, axis=2)
+        nearest = np.sort(lengths, axis=1)[:, 1 : len(jacobian) - 2]  # one outlier
+        chosen = np.argsort((nearest**power).sum(axis=1))[:selected]
+        return distance(jacobian[chosen].mean(axis=0), update)
+
+    return check
+
+
 def formula(weigh: Callable[[np.ndarray], np.ndarray]) -> Check:
     def check(jacobian: np.ndarray, update: np.ndarray, _: np.ndarray) -> float:
         return distance(weigh(jacobian @ jacobian.T) @ jacobian, update)
@@ -150,14 +166,14 @@ def surgery(gramian: np.ndarray) -> np.ndarray:
     return 1.0 - inner / np.diagonal(gramian)
 
 
-def contestants() -> dict[str, tuple[Callable[[], Update], Callable[[], Update], Check, bool]]:
-    """Name: ours, theirs, the check, and whether it is for two tasks only."""
+def contestants() -> dict[str, Contestant]:
+    """Name: ours, theirs, the check, and numbers of tasks."""
     from torchjd import aggregation as jd
 
     def mine(build: Callable[[], ours.GramianAggregator]) -> Callable[[], Update]:
         return lambda: lambda jacobian: build()(jacobian @ jacobian.T) @ jacobian
 
-    many, two = False, True
+    many, two, more = (2, 3, 5, 8), (2,), (5, 8)
     return {
         "Mean": (mine(ours.Mean), jd.Mean, formula(lambda g: np.full(len(g), 1 / len(g))), many),
         "Sum": (mine(ours.Sum), jd.Sum, formula(lambda g: np.ones(len(g))), many),
@@ -188,6 +204,13 @@ def contestants() -> dict[str, tuple[Callable[[], Update], Callable[[], Update],
         ),
         "AlignedMTL": (mine(ours.AlignedMTL), jd.AlignedMTL, aligned, many),
         "ConFIG": (mine(ours.ConFIG), jd.ConFIG, projections, many),
+        "Krum(1, 2)": (mine(lambda: ours.Krum(1, 2)), lambda: jd.Krum(1, 2), krum(2, 2), more),
+        "Krum(1, 2, squared=False)": (
+            mine(lambda: ours.Krum(1, 2, squared=False)),
+            lambda: jd.Krum(1, 2),
+            krum(2, 1),
+            more,
+        ),
     }
 
 
@@ -210,10 +233,10 @@ def main() -> None:
         "| method | " + " | ".join(kinds) + " | torchjd off by | polytask off by | right |",
         "| --- " * (len(kinds) + 4) + "|",
     ]
-    for name, (build_ours, build_theirs, check, pair) in contestants().items():
+    for name, (build_ours, build_theirs, check, sizes) in contestants().items():
         apart, off = dict.fromkeys(kinds, 0.0), [0.0, 0.0]
         failures: set[str] = set()
-        for kind, jacobian in families(arguments.problems, (2,) if pair else (2, 3, 5, 8)):
+        for kind, jacobian in families(arguments.problems, sizes):
             one = build_ours()(jacobian).numpy()
             try:
                 two = build_theirs()(jacobian).numpy()

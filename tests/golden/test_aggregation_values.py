@@ -23,6 +23,7 @@ from polytask.aggregation import (
     GradDrop,
     GradNorm,
     GradVac,
+    Krum,
     Mean,
     MoCo,
     NashMTL,
@@ -77,6 +78,10 @@ K3 = torch.tensor(
     [[2.0, -1, 0.5, 1], [0.3, 1.5, -1, 0.2], [-0.7, 0.4, 1.8, 0.9]], dtype=torch.float64
 )
 K2 = torch.tensor([[2.0, -1, 0.5, 1], [-1.3, 1.5, -1, 0.2]], dtype=torch.float64)
+SPREAD = torch.tensor([[0.0, 2], [3, 1], [4, 2], [5, 2], [1, 5]], dtype=torch.float64)
+STRAY = torch.tensor(
+    [[1.0, 1, 1], [1, 0, 1], [75, -666, 23], [1, 2, 3], [2, 0, 1]], dtype=torch.float64
+)
 TORCHJD = [
     (Mean, K3, (0.533333333333, 0.3, 0.433333333333, 0.7)),
     (DualProj, K3, (0.533333333333, 0.3, 0.433333333333, 0.7)),  # the mean does not conflict
@@ -114,6 +119,8 @@ TORCHJD = [
         (0.497737486819, 1.764436010410, 1.027404218660, 1.687151005179),
     ),
     (lambda: NashMTL(1.0), K3, (0.455757696735, 0.517663907617, 0.291368712348, 0.662882549236)),
+    (lambda: Krum(squared=False), SPREAD, (4.0, 2.0)),
+    (lambda: Krum(1, selected=4), STRAY, (1.25, 0.75, 1.5)),
     (PCGrad, K2, (0.959405622490, 1.121301204819, -1.031534136546, 2.080706827309)),
 ]
 
@@ -235,6 +242,8 @@ def test_methods_that_do_not_promise_it_conflict_on_three_tasks(method):
         (lambda: FairGrad(2.0), 1.0),
         (AlignedMTL, 0.25),
         (ConFIG, 1.0),
+        (Krum, 0.25),
+        (lambda: Krum(1, 2), 0.25),
     ],
 )
 def test_orthonormal_gradients_tell_the_scale(method, weight):
@@ -307,6 +316,22 @@ def test_moco_first_step_projects_and_is_no_softmax():
     near(torch.softmax(0.5 - 0.1 * slopes, 0), (0.562177, 0.437823))  # the public variant
 
 
+def test_krum_sums_squared_distances():
+    """Scores 36, 17, 19, 31, 48. Mutation: sums of the distances select another gradient."""
+    differences = SPREAD[:, None] - SPREAD
+    scores = (differences**2).sum(2).sort(dim=1).values[:, 1:4].sum(1)
+    near(scores, (36, 17, 19, 31, 48))
+    near(Krum()(SPREAD @ SPREAD.T), (0, 1, 0, 0, 0))
+    near(Krum(squared=False)(SPREAD @ SPREAD.T), (0, 0, 1, 0, 0))
+    with pytest.raises(AssertionError):
+        near(Krum(squared=False)(SPREAD @ SPREAD.T), (0, 1, 0, 0, 0))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_multi_krum_leaves_the_stray_gradient_out(squared):
+    near(Krum(1, selected=4, squared=squared)(STRAY @ STRAY.T), (0.25, 0.25, 0, 0.25, 0.25))
+
+
 def test_gradnorm_first_step():
     method = GradNorm(alpha=1.5, learning_rate=0.1)
     norms = torch.diag(torch.tensor([2.0, 6, 1], dtype=torch.float64) ** 2)
@@ -340,6 +365,7 @@ def test_distinct_methods_give_distinct_updates():
         "cagrad": CAGrad(), "pcgrad": PCGrad(), "gradvac": GradVac(), "imtl": IMTLG(),
         "nash": NashMTL(), "fair": FairGrad(2.0), "aligned": AlignedMTL(), "config": ConFIG(),
         "gradnorm": GradNorm(), "graddrop": GradDrop(), "moco": MoCo(), "dbmtl": DBMTL(),
+        "krum": Krum(),
     }  # fmt: skip
     losses = torch.tensor([1.0, 4, 9], dtype=torch.float64)
     updates = {}

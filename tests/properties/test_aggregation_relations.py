@@ -16,6 +16,7 @@ from polytask.aggregation import (
     EqualizeNorms,
     FairGrad,
     GradVac,
+    Krum,
     NashMTL,
     PCGrad,
     UPGrad,
@@ -65,6 +66,7 @@ def test_everything_is_finite_and_told(jacobian):
     for method in (
         UPGrad(), DualProj(), MGDA(), CAGrad(), PCGrad(), GradVac(), IMTLG(), NashMTL(),
         FairGrad(0.5), FairGrad(3.0), AlignedMTL(), ConFIG(), EqualizeNorms(CAGrad()),
+        Krum(), Krum(squared=False),
     ):  # fmt: skip
         assert bool(torch.isfinite(method(gramian)).all()), method
         assert "not-converged" not in method.flags, method
@@ -149,7 +151,7 @@ def test_no_method_conflicts_when_no_gradients_do(jacobian):
 def test_tasks_can_be_listed_in_any_order(jacobian, order):
     chosen = torch.tensor([task for task in order if task < len(jacobian)])
     gramian = jacobian @ jacobian.T
-    for method in (UPGrad(), MGDA(), CAGrad(), NashMTL(), FairGrad(2.0), IMTLG(), ConFIG()):
+    for method in (UPGrad(), MGDA(), CAGrad(), NashMTL(), FairGrad(2.0), IMTLG(), ConFIG(), Krum()):
         straight = method(gramian)
         shuffled = method(gramian[chosen][:, chosen])
         assert torch.allclose(shuffled, straight[chosen], rtol=1e-8, atol=0), method

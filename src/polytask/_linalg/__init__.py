@@ -11,6 +11,7 @@ from .cone import solve_dualproj, solve_upgrad
 from .cosine import solve_config, solve_imtl_g
 from .eigen import solve_aligned_mtl
 from .fairness import solve_fair, solve_nash
+from .krum import TOO_FEW, solve_krum
 from .lcp import LCPSolution, lcp_residual, solve_lcp
 from .min_norm import solve_min_norm
 from .scaling import Equilibrated, equilibrate
@@ -34,6 +35,7 @@ __all__ = [
     "RANK_DEFICIENT",
     "STATIONARY",
     "TOLERANCE",
+    "TOO_FEW",
     "VACCINE_LIMIT",
     "Array",
     "Equilibrated",
@@ -49,6 +51,7 @@ __all__ = [
     "solve_dualproj",
     "solve_fair",
     "solve_imtl_g",
+    "solve_krum",
     "solve_lcp",
     "solve_min_norm",
     "solve_nash",

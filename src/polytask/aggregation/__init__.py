@@ -6,6 +6,7 @@ from polytask._linalg import (
     NOT_CONVERGED,
     RANK_DEFICIENT,
     STATIONARY,
+    TOO_FEW,
     Solution,
 )
 from polytask._random import RandomSource
@@ -32,6 +33,7 @@ from .gradnorm import GradNorm
 from .gradvac import GradVac
 from .imtl import IMTL
 from .imtl_g import IMTLG
+from .krum import Krum
 from .mean import Mean
 from .mgda import MGDA
 from .moco import MoCo
@@ -54,6 +56,7 @@ __all__ = [
     "NOT_CONVERGED",
     "RANK_DEFICIENT",
     "STATIONARY",
+    "TOO_FEW",
     "Aggregator",
     "AlignedMTL",
     "CAGrad",
@@ -68,6 +71,7 @@ __all__ = [
     "GradVac",
     "GradientAggregator",
     "GramianAggregator",
+    "Krum",
     "Mean",
     "MoCo",
     "MovingAverageWeights",

@@ -268,6 +268,14 @@ def _check_balance(run: RunConfig) -> None:
             f"--set 'balance.schedule={{{run.targets[0].name} = [[0, 1.0], [10, 0.5]]}}': "
             "pairs of epoch and weight."
         )
+    if run.balance.name == "krum" and run.data.task_column is None:
+        # Tasks of a long table are not known yet: there the method says so at its first update.
+        asked = [run.balance.options.get(option) for option in ("outliers", "selected")]
+        outliers, selected = (value if isinstance(value, int) else 0 for value in asked)
+        needed = max(outliers + 3, selected)
+        rule = f'be {needed} or more, for `balance.name` = "krum" to choose from'
+        advice = 'Name more, lower its options, or take another method, such as "upgrad".'
+        require(len(run.targets) >= needed, "targets", rule, len(run.targets), advice)
 
 
 def _check_linear(run: RunConfig, explicit: bool) -> None:

@@ -187,6 +187,12 @@ BALANCING: tuple[Method, ...] = (
         "Liu, Chu & Thuerey, ICLR 2025, arXiv 2408.11104",
     ),
     _gradients(
+        "krum",
+        "Krum",
+        "Follows the gradients closest to most others: a minority of outlying tasks is left out.",
+        "Blanchard et al., NeurIPS 2017, arXiv 1703.02757",
+    ),
+    _gradients(
         "graddrop",
         "GradDrop",
         "Per coordinate keeps one sign, drawn by its purity.",

@@ -18,6 +18,8 @@ from polytask.aggregation import (
     GradDrop,
     GradNorm,
     GradVac,
+    GramianAggregator,
+    Krum,
     Mean,
     MoCo,
     MovingAverageWeights,
@@ -27,6 +29,18 @@ from polytask.aggregation import (
     UPGrad,
 )
 from polytask.testing import AggregatorLaws
+
+
+class OfMany(GramianAggregator):
+    """A method on tasks that are the present ones of a table with more."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.method, self.guarantees, self.scale = method, method.guarantees, method.scale
+
+    def weigh(self, problem):
+        return self.method.weigh(problem._replace(num_tasks=100))
+
 
 METHODS = {
     "mean": Mean,
@@ -57,6 +71,13 @@ METHODS = {
     "config": ConFIG,
     "gradnorm": GradNorm,
     "gradnorm-relative": lambda: GradNorm(relative=True),
+    "krum": Krum,
+    "krum-distances": lambda: Krum(squared=False),
+    "krum-outliers": lambda: OfMany(Krum(2)),
+    "multi-krum": lambda: OfMany(Krum(1, selected=3)),
+    "multi-krum-distances": lambda: OfMany(Krum(2, selected=2, squared=False)),
+    "average-krum": lambda: MovingAverageWeights(Krum()),
+    "every-2-equal-krum": lambda: EveryN(EqualizeNorms(Krum()), 2),
     "graddrop": GradDrop,
     "moco": MoCo,
     "moco-l2": lambda: MoCo(normalization="l2"),

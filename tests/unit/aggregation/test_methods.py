@@ -22,6 +22,7 @@ from polytask.aggregation import (
     GradNorm,
     GradVac,
     GramianAggregator,
+    Krum,
     Mean,
     MoCo,
     MovingAverageWeights,
@@ -55,7 +56,8 @@ def test_the_published_methods_are_documented():
 
 
 @pytest.mark.parametrize(
-    "method", [MGDA, UPGrad, CAGrad, IMTLG, NashMTL, FairGrad, AlignedMTL, ConFIG, PCGrad, GradVac]
+    "method",
+    [MGDA, UPGrad, CAGrad, IMTLG, NashMTL, FairGrad, AlignedMTL, ConFIG, PCGrad, GradVac, Krum],
 )
 def test_single_precision_gramians_of_a_duplicated_task_agree_with_double(method):
     jacobian = torch.cat([J3, J3[:1]])
@@ -103,7 +105,7 @@ def test_values_travel_in_one_copy(monkeypatch):
             torch.Tensor, forbidden, lambda *_: pytest.fail("another synchronisation")
         )
     losses, present = torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.bool)
-    for method in (MGDA("loss"), GradNorm(), UPGrad(), GradVac(), PCGrad(), NashMTL()):
+    for method in (MGDA("loss"), GradNorm(), UPGrad(), GradVac(), PCGrad(), NashMTL(), Krum()):
         copies.clear()
         method(G3, losses, present)
         assert len(copies) == 1, method
@@ -232,6 +234,127 @@ def test_fairgrad_runs_from_the_sum_to_the_least_norm():
     assert torch.allclose(near_max_min / near_max_min.sum(), MGDA()(G3), atol=5e-3)
 
 
+# ── Krum
+
+
+def cluster_and_strays(strays=2, tasks=9, size=30.0):
+    generator = torch.Generator().manual_seed(5)
+    rows = 1.0 + 0.1 * torch.randn(tasks, 12, generator=generator, dtype=torch.float64)
+    rows[:strays] = size * torch.randn(strays, 12, generator=generator, dtype=torch.float64)
+    return rows
+
+
+@pytest.mark.parametrize("selected", [1, 4, 7])
+@pytest.mark.parametrize("size", [0.3, 3.0, 300.0])
+def test_strays_have_no_say_whatever_they_say(selected, size):
+    rows = cluster_and_strays(size=size)
+    weights = Krum(outliers=2, selected=selected)(rows @ rows.T)
+    assert not weights[:2].any()
+    assert sorted(weights[2:].tolist())[-selected:] == pytest.approx([1 / selected] * selected)
+    assert int((weights > 0).sum()) == selected
+
+
+def test_krum_is_the_definition_on_the_gradients_themselves():
+    """From differences of the rows instead of the Gramian, no ties."""
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        tasks = 5 + seed % 6
+        rows = torch.randn(tasks, 9, generator=generator, dtype=torch.float64)
+        outliers, selected, power = seed % (tasks - 3), 1 + seed % 3, 1 + seed % 2
+        squared = power == 2
+        distances = torch.linalg.vector_norm(rows[:, None] - rows, dim=2) ** power
+        neighbours = tasks - outliers - 2
+        scores = [sorted(row.tolist())[1 : neighbours + 1] for row in distances]
+        order = sorted(range(tasks), key=lambda task, s=scores: sum(s[task]))
+        wanted = torch.zeros(tasks, dtype=torch.float64)
+        wanted[order[:selected]] = 1.0 / selected
+        if neighbours > 1:
+            found = Krum(outliers, selected, squared)(rows @ rows.T)
+            assert torch.allclose(found, wanted), (seed, found, wanted)
+
+
+def test_ties_are_shared_in_any_order():
+    """Four corners of a square and a point inside; a star, whose points all tie."""
+    square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1], [0.5, 0]], dtype=torch.float64)
+    square = square + torch.tensor([3.0, 0.0])
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
+        rows = square[order]
+        two = Krum(selected=2)(rows @ rows.T)
+        wanted = torch.tensor([0.25, 0.25, 0.0, 0.0, 0.5], dtype=torch.float64)[order]
+        assert torch.allclose(two, wanted, atol=0)
+    angles = torch.arange(5, dtype=torch.float64) * 2 * torch.pi / 5
+    star = torch.stack([angles.cos(), angles.sin(), torch.ones(5).double()], dim=1)
+    assert torch.equal(Krum()(star @ star.T), torch.full((5,), 0.2, dtype=torch.float64))
+
+
+def test_the_nearest_two_of_three_tie_and_the_third_is_left_out():
+    weights = Krum()(G3)
+    assert weights.tolist() == [0.5, 0.5, 0.0]
+    assert Krum(selected=2)(G3).tolist() == [0.5, 0.5, 0.0]
+
+
+def test_differences_below_rounding_are_ties():
+    """What is left of the distances is noise; a choice by it would be no choice."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(6, 8, generator=generator, dtype=torch.float64)
+    for size, tied in ((1e-3, False), (1e-9, True)):
+        rows = 1.0 + size * noise
+        weights = Krum()(rows @ rows.T)
+        assert bool((weights == 1.0 / 6.0).all()) == tied
+        assert int((weights > 0).sum()) == (6 if tied else 1)
+    single = Krum()(((1.0 + 1e-5 * noise) @ (1.0 + 1e-5 * noise).T).float())
+    assert (single > 0).all()
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("scale", [2.0**-510, 1e-150, 1e-15, 1e15, 1e150, 2.0**505])
+def test_squared_distances_neither_underflow_nor_overflow(scale, squared):
+    """Gramians at both ends of the range of a double; rounding errors below it, sums above."""
+    angles = torch.arange(5, dtype=torch.float64) * 2 * torch.pi / 5
+    star = scale * torch.stack([angles.cos(), angles.sin(), torch.ones(5).double()], dim=1)
+    assert Krum(squared=squared)(star @ star.T).tolist() == [0.2] * 5
+    rows = cluster_and_strays()
+    method = Krum(2, 3, squared)
+    wanted = method(rows @ rows.T)
+    gramian = (scale * rows) @ (scale * rows).T
+    assert torch.equal(method(gramian), wanted)
+    assert not method.flags
+    if scale > 1e200:
+        assert gramian.isfinite().all()
+        assert (2.0 * gramian).isinf().any()
+
+
+def test_too_few_present_tasks_are_judged_by_their_nearest_neighbour():
+    rows = cluster_and_strays(1, 6)
+    method, present = Krum(outliers=2), torch.tensor([True, True, False, True, True, False])
+    weights = method(rows @ rows.T, None, present)
+    assert "too-few-tasks" in method.flags
+    assert weights[0] == 0.0
+    assert weights.sum() == 1.0
+    assert not method(rows @ rows.T, None, torch.ones(6, dtype=torch.bool))[0]
+    assert not method.flags
+    pair = method(rows @ rows.T, None, torch.tensor([True, True] + 4 * [False]))
+    assert pair.tolist() == [0.5, 0.5, 0, 0, 0, 0]
+
+
+def test_the_shortest_of_unlike_gradients_is_chosen_unless_lengths_are_made_equal():
+    sizes = torch.tensor([3.0, 1, 2, 5, 4], dtype=torch.float64)
+    assert Krum()(torch.diag(sizes**2)).tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+    rows = torch.cat([torch.eye(5), torch.full((5, 1), 0.65)], dim=1).double()  # cosines of 0.3
+    rows[1] = torch.tensor([0.0, 0.1, 0, 0, 0, 0])
+    assert Krum()(rows @ rows.T).tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+    weights = EqualizeNorms(Krum(1))(rows @ rows.T)
+    assert weights[1] == 0.0
+    assert (weights[[0, 2, 3, 4]] > 0).all()
+
+
+def test_krum_may_conflict():
+    gramian = torch.tensor([[1.0, 0.9, -0.9], [0.9, 1.0, -0.9], [-0.9, -0.9, 1.0]])
+    method = Krum()
+    assert (gramian @ method(gramian))[2] < -0.8
+    assert "non-conflicting" not in method.guarantees
+
+
 # ── GradNorm
 
 
@@ -350,7 +473,7 @@ SCALES = {
     "Mean": 0.25, "Sum": 1.0, "UPGrad": 0.25, "DualProj": 0.25, "MGDA": 0.25, "CAGrad": 0.35,
     "PCGrad": 1.0, "GradVac": 1.0, "IMTLG": 0.25, "NashMTL": 1.0, "FairGrad": 1.0,
     "AlignedMTL": 0.25, "ConFIG": 1.0, "GradNorm": 1.0, "GradDrop": 1.0, "MoCo": 0.025,
-    "DBMTL": 0.1, "IMTL": 0.25,
+    "DBMTL": 0.1, "IMTL": 0.25, "Krum": 0.25,
 }  # fmt: skip
 
 
@@ -487,6 +610,13 @@ def test_another_number_of_parameters_is_refused():
         (lambda: NashMTL(0.0), InvalidArgument, "max_norm"),
         (lambda: FairGrad(-1.0), InvalidArgument, "alpha"),
         (lambda: AlignedMTL(sigma="mean"), UnknownName, "sigma"),
+        (lambda: Krum(outliers=-1), InvalidArgument, "`outliers`"),
+        (lambda: Krum(outliers=0.5), InvalidArgument, "`outliers`"),
+        (lambda: Krum(selected=0), InvalidArgument, "`selected`"),
+        (lambda: Krum(selected=True), InvalidArgument, "`selected`"),
+        (lambda: Krum(squared=2), InvalidArgument, "`squared`"),
+        (lambda: Krum(outliers=1)(G3), InvalidArgument, "`outliers` must be at most 0 for 3 tasks"),
+        (lambda: Krum(selected=4)(G3), InvalidArgument, "`selected` must be at most 3 for 3 tasks"),
         (lambda: GradNorm(learning_rate=0.0), InvalidArgument, "learning_rate"),
         (lambda: GradDrop(leak=(2.0,)), InvalidArgument, "leak"),
         (lambda: GradDrop(leak=(0.5,))(J3), InvalidArgument, "leak"),

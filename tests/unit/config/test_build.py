@@ -92,6 +92,14 @@ def test_options_that_a_method_lacks():
         build_balance(config, TASKS)
 
 
+def test_options_reach_the_method():
+    options = {"outliers": 1, "selected": 2, "squared": False}
+    built = build_balance(BalanceConfig(name="krum", options=options), TASKS)
+    assert (built.outliers, built.selected, built.squared) == (1, 2, False)
+    with pytest.raises(InvalidArgument, match="`selected` must be a whole number, 1 or more"):
+        build_balance(BalanceConfig(name="krum", options={"selected": 1.5}), TASKS)
+
+
 def test_optimizer_spec_takes_every_option():
     config = OptimizerConfig(
         name="sgd", learning_rate=0.5, weight_decay=0.1, momentum=0.3, nesterov=True,

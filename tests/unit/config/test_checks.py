@@ -31,6 +31,21 @@ CONTRADICTIONS = [
         {"balance": {"name": "upgrad", "clip": 1.0, "equalize": "mean"}},
         "`balance.clip` has no effect beside `balance.equalize`",
     ),
+    ({"balance": {"name": "krum"}}, "`targets` must be 3 or more, for `balance.name` = "),
+    (
+        {
+            "targets": [{"name": name} for name in "abcd"],
+            "balance": {"name": "krum", "options": {"outliers": 2}},
+        },
+        'must be 5 or more, for `balance.name` = "krum" to choose from; got 4. Name more',
+    ),
+    (
+        {
+            "targets": [{"name": name} for name in "abc"],
+            "balance": {"name": "krum", "options": {"selected": 4}},
+        },
+        "`targets` must be 4 or more",
+    ),
     ({"balance": {"name": "scheduled"}}, "must name at least one task for scheduled weights"),
     (
         {"balance": {"weights": {"sex": 1.0}, "schedule": {"sex": [[0, 1.0]]}}},
@@ -67,6 +82,12 @@ def test_contradictions(document, words):
         {"schedule": {"name": "plateau", "patience": 3}},
         {"balance": {"name": "fixed", "weights": {"sex": 2.0}}},
         {"targets": [{"name": "a", "weight": 2.0}], "balance": {"name": "fixed"}},
+        {"targets": [{"name": name} for name in "abc"], "balance": {"name": "krum"}},
+        {
+            "targets": [{"name": name} for name in "abcd"],
+            "balance": {"name": "krum", "options": {"outliers": 1, "selected": 4}},
+        },
+        {"data": {"task_column": "school"}, "balance": {"name": "krum"}},
         {"data": {"time": "day"}, "split": {"valid": 0.3}},
         {"targets": [{"name": "a", "loss": "huber", "delta": 2.0}]},
     ],

@@ -13,6 +13,7 @@ from polytask._linalg import (
     solve_dualproj,
     solve_fair,
     solve_imtl_g,
+    solve_krum,
     solve_min_norm,
     solve_nash,
     solve_upgrad,
@@ -41,6 +42,8 @@ ALL = {
     "imtl-g": lambda g: solve_imtl_g(g, EPS),
     "config": lambda g: solve_config(g, np.ones(len(g)), EPS),
     "aligned": lambda g: solve_aligned_mtl(g, half(g), "min", EPS),
+    "krum": lambda g: solve_krum(g, 0, 1, True, EPS),
+    "multi-krum": lambda g: solve_krum(g, 0, 2, False, EPS),
 }
 
 
