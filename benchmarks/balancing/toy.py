@@ -3,8 +3,10 @@
 The problem of the CAGrad, Nash-MTL and FAMO papers (`polytask.testing.toy`). Plain Adam, 1e-3, in
 float64; 50,000 steps with the first loss scaled by 0.1, 100,000 with both alike. References: an
 implementation of its own (PyTorch for 0.1, NumPy for 1), two decimals; marked points are those in
-which rounding decides the path. Methods without reference values take a fifth of the steps, five
-times as long, and stop when a thousand of them have moved less than 0.01.
+which rounding decides the path. The references of PCGrad and Nash-MTL contain small additions to
+denominators (`tests/golden/test_toy_problem.py`); from (0, 0) exact Nash-MTL, blind to scale, stays
+at x1 = 0, by symmetry. Methods without reference values take a fifth of the steps, five times as
+long, and stop when a thousand of them have moved less than 0.01.
 
 Run: python -m benchmarks.balancing.toy run PATHS.jsonl [--scale 0.1] [--methods MGDA,UPGrad]
          (goes on where it was stopped)
