@@ -5,5 +5,6 @@ Made for the methods of third parties; polytask's own are tested by nothing less
 
 from .aggregators import AggregatorLaws
 from .balancers import BalancerLaws
+from .sharing import SharingLaws
 
-__all__ = ["AggregatorLaws", "BalancerLaws"]
+__all__ = ["AggregatorLaws", "BalancerLaws", "SharingLaws"]
