@@ -267,6 +267,27 @@ def test_who_shares_what_is_in_the_checkpoint(name, tmp_path):
     assert all(same(whole[key], again[key]) for key in whole)
 
 
+@pytest.mark.parametrize("kind", ["hard", "ensemble", "own heads"])
+@pytest.mark.parametrize("name", ["graddrop", "moco", "db-mtl"])
+def test_a_table_sorted_by_task(name, kind):
+    """The first batches have labels of one task each: what is shared, the model itself knows."""
+    long = table()
+    for group in GROUPS:
+        for place, task in enumerate(group.tasks):
+            rows = torch.arange(ROWS) // 8 == min(NAMED.index(task.name), 5)
+            long.masks[group.name][:, place] &= rows
+    trainer = Trainer(
+        network(kind), TASKS, balance=method(name), seed=4, epochs=2,
+        optimizer=OptimizerSpec("sgd", learning_rate=0.05, momentum=0.0, weight_decay=0.0),
+    )  # fmt: skip
+    before = copy.deepcopy(trainer.model.state_dict())
+    history = trainer.fit(ResidentBatches(long, batch_size=8, shuffle=False))
+    after = trainer.model.state_dict()
+    moved = [key.rpartition("module.")[2] for key in after if not same(before[key], after[key])]
+    assert sum("heads" in key for key in moved) >= 2 * len(GROUPS)
+    assert all(record.train is not None for record in history.epochs)
+
+
 def test_geometry_is_in_the_history_of_methods_that_measure_it():
     history, _, _ = run(method("upgrad"))
     geometry = history["epochs"][-1]["geometry"]

@@ -235,6 +235,18 @@ class MultiTaskBackward:
         with torch.autocast(window.counts.device.type, enabled=False), torch.no_grad():
             return window.finish(reduce)
 
+    def expect(self, parameters: Iterable[Tensor]) -> None:
+        """Names parameters that the tasks will share, for a model that knows them.
+
+        Without it the first update tells, and one with labels of a single task cannot: all that it
+        reaches counts as shared that time. Unlike with `shared`, later updates may add some, and
+        `branch` may be used. No effect at="representation".
+
+        Args:
+            parameters: Those that two or more tasks reach in front of the heads; frozen ones too.
+        """
+        self._parameters.shared.expect(parameters)
+
     def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, list[int]]:
         """Which parameters earlier updates have shown to be shared; the method has its own state.
 

@@ -134,6 +134,11 @@ class SharedParameters:
         self._learn(call.losses.tasks, trunk)
         return trunk, private
 
+    def expect(self, parameters: Iterable[Tensor]) -> None:
+        """What the model says its tasks share, before any update has shown it."""
+        if not self.given:
+            self._columns = list(dict.fromkeys(parameters))
+
     def too_early(self, call: Call) -> bool:
         """Whether nothing is known and one of several tasks is alone: all it reaches is its trunk,
         this time, because nobody can tell yet what will be shared.

@@ -96,7 +96,7 @@ class Loop:
         self.step = Step(
             model,
             groups,
-            plan.driven(),
+            plan.driven(infos),
             optimizer,
             plan.clip_norm,
             defence,

@@ -8,7 +8,7 @@ from typing import Literal
 from polytask.aggregation import Aggregator
 from polytask.balancing import LossBalancer
 from polytask.gradients import Balance, MultiTaskBackward
-from polytask.optim import Plateau, Schedule
+from polytask.optim import ParameterInfo, Plateau, Role, Schedule
 
 from .callbacks import Callback
 from .defence import Defence
@@ -47,13 +47,19 @@ class Plan:
         place = isinstance(self.balance, Aggregator) and f" at {self.at}, heads {self.heads}"
         return " of ".join(names) + (place or "")
 
-    def driven(self) -> LossBalancer | MultiTaskBackward:
-        """The method, in an engine if it combines gradients."""
+    def driven(self, infos: Sequence[ParameterInfo]) -> LossBalancer | MultiTaskBackward:
+        """The method, in an engine if it combines gradients.
+
+        Args:
+            infos: The parameters of the model; the engine learns from them what the tasks share.
+        """
         if isinstance(self.balance, LossBalancer):
             return self.balance
-        return MultiTaskBackward(
+        engine = MultiTaskBackward(
             self.balance,
             at=self.at,
             heads=self.heads,
             max_gradient_memory=self.max_gradient_memory,
         )
+        engine.expect(i.parameter for i in infos if i.shared and i.role is not Role.HEAD)
+        return engine

@@ -136,3 +136,33 @@ def test_what_is_shared_survives_a_resume():
     for one, wanted in zip(other.parameters(), net.parameters(), strict=True):
         assert (one.grad is None) == (wanted.grad is None)
         assert one.grad is None or torch.equal(one.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("window", [False, True])
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("make", [NashMTL, MoCo])
+def test_what_is_expected_need_not_be_shown(make, part, window):
+    """One task alone: its head is no part of the trunk, because the model has said what is."""
+    net = Net()
+    named, told = (
+        MultiTaskBackward(make(), shared=net.trunk.parameters()),
+        MultiTaskBackward(make()),
+    )
+    told.expect(net.trunk.parameters())
+
+    def losses(present, **options):
+        return {n: loss for n, loss in net.losses(present, **options).items() if n != "own"}
+
+    for present in (["a"], ["b"], NAMES):
+        named(losses(present))
+        wanted = net.gradients()
+        if window:
+            counts = {name: 8.0 * (name in present) for name in NAMES}
+            told.accumulate(losses(present, total=True, part=part), counts)
+            told.finish()
+        else:
+            told(losses(present, part=part))
+        for one, two in zip(net.gradients(), wanted, strict=True):
+            assert (one is None) == (two is None)
+            if one is not None:
+                torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12)
