@@ -38,7 +38,8 @@ class MultiTaskBackward:
         balance: The method.
         shared: Parameters whose gradients are measured and weighted; all others get their ordinary
             gradient. None: those that two or more losses reach, read from the graph of the first
-            update; a task that is present for the first time later on may add some.
+            update; a task that is present for the first time later on may add some. Not for loss
+            balancers.
         at: Where gradients are measured: "parameters" as in the papers, or "representation", whose
             inner products cost K passes through the heads and one through the trunk.
         heads: Weight of what only one task reaches: "one", or "weighted" (w_k; only for methods

@@ -25,6 +25,11 @@ def check_method(balance: Balance, settings: Settings, *, at: str, shared: bool)
             f"GradientAggregator; got {name}."
         )
     if isinstance(balance, LossBalancer):
+        if shared:
+            raise Unsupported(
+                f"`shared` must be None with {name}, whose objective is one backward pass for all "
+                f"parameters; got some."
+            )
         return
     if isinstance(balance, GramianAggregator) and balance.needs == "cross":
         raise Unsupported(

@@ -383,6 +383,10 @@ class TestRefusals:
         with pytest.raises(Unsupported, match="update"):
             MultiTaskBackward(GradDrop(), update="backward")
 
+    def test_an_objective_of_losses_shares_nothing_in_particular(self):
+        with pytest.raises(Unsupported, match="`shared` must be None with EqualWeights"):
+            MultiTaskBackward(EqualWeights(3), shared=[Small().trunk])
+
     def test_methods_that_remember_gradients_of_rows(self):
         with pytest.raises(Unsupported, match="remembers"):
             MultiTaskBackward(MoCo(), at="representation")
