@@ -35,6 +35,7 @@ from polytask._linalg import (
     solve_dualproj,
     solve_fair,
     solve_imtl_g,
+    solve_krum,
     solve_min_norm,
     solve_nash,
     solve_upgrad,
@@ -64,6 +65,7 @@ def solvers(tasks: int) -> dict[str, Solver]:
         "IMTLG": lambda g: solve_imtl_g(g, EPS),
         "ConFIG": lambda g: solve_config(g, ones, EPS),
         "AlignedMTL": lambda g: solve_aligned_mtl(g, u, "min", EPS),
+        "Krum": lambda g: solve_krum(g, 0, 1, True, EPS),
         "PCGrad": lambda g: exact(pcgrad_weights(g, order)),
         "GradVac": lambda g: exact(vaccine_weights(g, targets, order, 0.5)[0]),
     }
@@ -85,6 +87,7 @@ def torchjd_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]
         "IMTLG": lambda g, _: jd.IMTLGWeighting()(g),
         "ConFIG": lambda _, j: jd.ConFIG()(j),
         "AlignedMTL": lambda g, _: jd.AlignedMTLWeighting()(g),
+        "Krum": lambda g, _: jd.KrumWeighting(n_byzantine=0, n_selected=1)(g),
         "PCGrad": lambda g, _: jd.PCGradWeighting()(g),
         "GradVac": lambda g, _: jd.GradVacWeighting()(g),
     }

@@ -26,7 +26,9 @@ class EveryN(GramianAggregator):
     known weights is one backward of the weighted sum (`ready_weights`). The weights are asked for
     anew as soon as a task is present that had none, or all that are present had weight 0. Reused
     weights keep their sign and, where the method promises it, their sum of one over the tasks that
-    are present, but no promise about conflicts.
+    are present, but no promise about conflicts. If fewer tasks are present than were asked about,
+    the weights of a method with scale "mean" grow by the ratio of the two numbers, so that the
+    update does not shrink.
 
     Args:
         aggregator: The method.
@@ -107,11 +109,16 @@ class EveryN(GramianAggregator):
             return None
         if tasks[-1] >= len(self.kept):
             return None
-        weights = self.kept.numpy()[tasks]
+        kept = self.kept.numpy()
+        weights = kept[tasks]
         if np.isnan(weights).any() or not weights.any():
             return None
         self.age = self.age + 1.0
-        return summing_to_one(weights) if "weights-sum-to-one" in self.guarantees else weights
+        if "weights-sum-to-one" in self.guarantees:
+            return summing_to_one(weights)
+        if self.scale == "mean":
+            weights = weights * (np.count_nonzero(~np.isnan(kept)) / tasks.size)
+        return np.asarray(weights)
 
     def reset(self) -> None:
         """Forgets the kept weights and resets the method."""

@@ -423,6 +423,17 @@ def test_reused_weights_of_fewer_tasks_still_sum_to_one():
     assert torch.equal(method.ready_weights(torch.ones(3, dtype=torch.bool)), whole)
 
 
+@pytest.mark.parametrize("make", [UPGrad, CAGrad, AlignedMTL, PCGrad, NashMTL])
+def test_reused_weights_of_fewer_tasks_move_as_far(make):
+    """At G = I, reused weights are those that the method would give the present tasks."""
+    method, present = EveryN(make(), 100), torch.tensor([True, False, True])
+    identity = torch.eye(3, dtype=torch.float64)
+    method(identity)
+    torch.testing.assert_close(
+        method.ready_weights(present), make()(identity, None, present), rtol=1e-9, atol=0.0
+    )
+
+
 def test_a_task_that_had_no_weight_is_not_left_alone_with_it():
     method, alone = EveryN(MGDA(), 100), torch.tensor([False, True])
     assert method(torch.tensor([[1.0, 2.0], [2.0, 9.0]])).tolist() == [1.0, 0.0]
