@@ -203,7 +203,9 @@ class SharingLaws:
     def test_state_round_trip(self, architecture: SharingArchitecture, width: int) -> None:
         """A fresh instance with the loaded state computes the same numbers."""
         fresh = copy.deepcopy(architecture).double().eval()
-        moved = _generic(architecture).eval()
+        moved = _generic(architecture).train()
+        moved(_features(width))  # whatever training moves is state, too
+        moved.eval()
         fresh.load_state_dict(moved.state_dict(), strict=True)
         wanted, found = (a(_features(width)).representations for a in (moved, fresh))
         assert all(torch.equal(found[task], wanted[task]) for task in wanted)

@@ -229,6 +229,22 @@ class AveragesWhatIsAsked(SharingArchitecture):
         return Shared(dict.fromkeys(names, found.mean(0)), (features,), {}, {})
 
 
+class DeclaresAnotherWidth(Ple):
+    def width(self, task):
+        return WIDTH + 1
+
+
+class HidesItsStatistics(CrossStitch):
+    """A running mean that no state_dict holds."""
+
+    center = 0.0
+
+    def forward(self, features, tasks=None, mix=True):
+        if self.training:
+            self.center = features.detach().mean(0)
+        return super().forward(features - self.center, tasks, mix)
+
+
 class KeepsTheGraph(Ple):
     def forward(self, features, tasks=None):
         shared = super().forward(features, tasks)
@@ -236,6 +252,8 @@ class KeepsTheGraph(Ple):
 
 
 DEFECTS = [
+    ("test_one_representation_per_task", TestPle, DeclaresAnotherWidth),
+    ("test_state_round_trip", TestCrossStitch, HidesItsStatistics),
     ("test_each_part_runs_once", TestPle, lambda: Ple("shared experts read the task's stream")),
     ("test_every_task_reads_what_all_share", TestPle, lambda: Ple("no shared stream")),
     ("test_roles_are_what_gradients_find", TestPle, lambda: Ple("no shared stream")),
