@@ -237,7 +237,7 @@ class TrainingConfig(Section):
     """Train once more on all rows, validation rows included, for as many epochs as were best."""
     splits: Annotated[int, Field(ge=0)] = 1
     """Refit only: random splits whose best epochs are averaged; 0: five for a table of fewer than
-    2,000 rows, else one, because that many rows tell the epoch at once."""
+    2,000 rows, else one."""
     calibrate: bool = False
     """Choose the epoch by what calibration cannot mend, then fit one temperature per classification
     task on the validation rows."""

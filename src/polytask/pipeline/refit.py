@@ -26,7 +26,7 @@ def number_of_splits(prepared: Prepared, run: RunConfig) -> int:
     """``training.splits``, where 0 stands for five of a small table and one of any other.
 
     The best epoch of one small set of validation rows is mostly chance; that of hundreds of rows
-    is not, and five trainings more would buy nothing. Validation rows that are fixed (a file, a
+    is not, and four more trainings there are dear. Validation rows that are fixed (a file, a
     column, the latest rows) cannot be drawn again: one.
     """
     if run.training.splits:
