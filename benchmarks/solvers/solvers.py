@@ -1,6 +1,7 @@
 """What a solve costs, beside a matrix product and beside the solvers of torchjd and LibMTL.
 
     python -m benchmarks.solvers.solvers [--tasks 2 8 40] [--problems 15] [--markdown FILE]
+    python -m benchmarks.solvers.solvers --calls      (how many Python calls a solve makes)
 
 Random Gramians with much conflict (Gaussian gradients, tasks x max(3, 1.5 tasks), sizes spread over
 a decade), float64, one thread. Per problem, the solver, one NumPy product G @ G and the peers are
@@ -16,7 +17,9 @@ LibMTL computes the Gramian of that Jacobian within the time.
 """
 
 import argparse
+import cProfile
 import importlib.util
+import pstats
 import time
 import warnings
 from collections.abc import Callable
@@ -169,6 +172,22 @@ def measure(tasks: int, count: int, rounds: int = 3) -> list[tuple[str, list[flo
     return table
 
 
+def calls(tasks: int, count: int) -> None:
+    """Prints, per solver, median Python calls of a solve and the function that takes most time."""
+    for name, solve in solvers(tasks).items():
+        found, total = [], cProfile.Profile()
+        for jacobian in problems(tasks, count):
+            gramian, profile = jacobian @ jacobian.T, cProfile.Profile()
+            solve(gramian)
+            profile.runcall(solve, gramian)
+            total.runcall(solve, gramian)
+            found.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+        own = {place[2]: numbers[2] for place, numbers in pstats.Stats(total).stats.items()}  # type: ignore[attr-defined]
+        most = max(own, key=lambda function: own[function])
+        share = 100 * own[most] / sum(own.values())
+        print(f"| {tasks} | {name} | {np.median(found):.0f} | {most} ({share:.0f} %) |")
+
+
 def ratio(peer: float, ours: float) -> str:
     return (
         "" if np.isnan(peer) else f"{peer / ours:.1f}" if peer < 10 * ours else f"{peer / ours:.0f}"
@@ -180,9 +199,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[2, 8, 40])
     parser.add_argument("--problems", type=int, default=15)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--calls", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    if arguments.calls:
+        print("| tasks | solver | Python calls | most time in |\n| --- | --- | --- | --- |")
+        for tasks in arguments.tasks:
+            calls(tasks, arguments.problems)
+        return
     lines = [
         "| tasks | solver | µs | ratio to G @ G | torchjd / ours | LibMTL / ours | error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
