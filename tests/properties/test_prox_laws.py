@@ -184,3 +184,17 @@ def test_zero_groups_and_zero_entries_stay_finite():
         assert w.tolist() == [[0.0, 0.0], [0.0, 2.0]]
         group_threshold_(w, step, 0.0)
         assert w.tolist() == [[0.0, 0.0], [0.0, 2.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weighted_group_at_the_edge_of_the_numbers(dtype):
+    """Squares that underflow, and rows of zeros, beside ordinary rows."""
+    small = torch.finfo(dtype).tiny ** 0.6  # its square is 0
+    u = torch.tensor([[3.0, 4.0], [small, small], [small, small], [0.0, 0.0]], dtype=dtype)
+    step = torch.tensor([[1e-3, 1e-3], [small, small], [small / 9] * 2, [1e-3, 1e-3]], dtype=dtype)
+    assert float(u[1, 0] * u[1, 0]) == 0
+    w = u.clone()
+    group_threshold_(w, step, 2.0)
+    kept = 1 - (2 / 9) / 2**0.5
+    expected = torch.stack([u[0] * (1 - 2e-3 / 5), torch.zeros(2), kept * u[2], u[3]])
+    torch.testing.assert_close(w, expected.to(dtype), rtol=1e-6, atol=0)

@@ -71,12 +71,14 @@ def multi_tensor_steps(
         beta, margin = float(group["betas"][1]), float(group["eps"]) / rate
         if seconds[0].device.type == "cpu":
             scratch = scratch or Scratch()
+            # One margin for all; it follows the schedule, so that no memory keeps it.
+            margins = {second.dtype: second.new_full((), margin) for second in seconds}
             for index, second, state in zip(members, seconds, states, strict=True):
                 scale = 1 / (rate * (1 - beta ** float(state["step"])) ** 0.5)
                 step = torch.rsqrt(second, out=scratch.like(second, index))
                 # The root by two reciprocals, which are faster than it; 0 stays 0.
                 step.reciprocal_()
-                torch.add(second.new_full((), margin), step, alpha=scale, out=step)
+                torch.add(margins[second.dtype], step, alpha=scale, out=step)
                 result[index] = step.reciprocal_()
             continue
         roots = list(torch._foreach_sqrt(seconds))
