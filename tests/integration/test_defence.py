@@ -24,6 +24,7 @@ from polytask.regularization.objective import (
     Orthogonality,
     Spectral,
     StartPoint,
+    TaskCovariance,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
 from polytask.regularization.update import SAM, GradientNoise
@@ -111,6 +112,7 @@ TECHNIQUES = {
     "spectral": lambda: {"penalties": [Spectral(0.1)]},
     "max-norm": lambda: {"penalties": [MaxNorm(0.3)]},
     "mean-regularised": lambda: {"penalties": [MeanRegularised(0.1)]},
+    "task covariance": lambda: {"penalties": [TaskCovariance(1e-2, every=2)]},
     "input gradient": lambda: {"penalties": [InputGradient(0.1)]},
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},

@@ -117,6 +117,14 @@ DEFENCE: tuple[Method, ...] = (
         "Evgeniou, Micchelli & Pontil, JMLR 6, 2005",
     ),
     Method(
+        "task-covariance",
+        "penalty",
+        "polytask.regularization.objective:TaskCovariance",
+        "Learns which tasks are related; their heads share what they learn.",
+        "none",
+        "Zhang & Yeung, UAI 2010, arXiv 1203.3536",
+    ),
+    Method(
         "start-point",
         "penalty",
         "polytask.regularization.objective:StartPoint",

@@ -20,6 +20,7 @@ from .sparse_group_lasso import SparseGroupLasso
 from .spectral import Spectral
 from .srip import SRIP
 from .start_point import StartPoint
+from .task_covariance import TaskCovariance
 
 __all__ = [
     "L1",
@@ -42,6 +43,7 @@ __all__ = [
     "SparseGroupLasso",
     "Spectral",
     "StartPoint",
+    "TaskCovariance",
     "Zeros",
     "arrange",
     "penalise",

@@ -72,6 +72,10 @@ class Penalty(ABC):
     def describe(self) -> str:
         """The penalty with its strength, in words for the report."""
 
+    def learned(self, blocks: Sequence[Float[Tensor, "groups members"]]) -> str:
+        """What the penalty has found out from the weights, for the report; empty for most."""
+        return ""
+
     def elastic(self) -> tuple[float, float]:
         """Coefficients of ‖w‖₁ and of ½‖w‖² among its terms: what weight decay adds up with."""
         return 0.0, 0.0

@@ -30,7 +30,7 @@ class PenaltySummary:
     Args:
         name: Its name.
         strength: λ.
-        words: What it is, with its effective strengths.
+        words: What it is, with its effective strengths, and what it has found out.
         acts: ``"prox"`` or ``"gradient"``.
         parameters: Names of the parameters on which it acts.
         left_out: Name → reason, for all others.
@@ -251,10 +251,11 @@ class BoundPenalties:
         for name, (penalty, layout) in self._bound.items():
             reasons = left_out(self._infos, penalty.selector) | layout.alone
             held = tuple(info.name for info in layout.infos if info.name not in reasons)
+            words = "; ".join(
+                filter(None, (penalty.describe(), penalty.learned(_matrices(layout))))
+            )
             summaries.append(
-                PenaltySummary(
-                    name, penalty.strength, penalty.describe(), penalty.acts, held, reasons
-                )
+                PenaltySummary(name, penalty.strength, words, penalty.acts, held, reasons)
             )
         return summaries
 

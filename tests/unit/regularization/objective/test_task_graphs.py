@@ -147,7 +147,7 @@ def test_single_precision_with_the_steps_of_vanishing_gradients():
 
 
 def test_many_rows_are_solved_in_parts(monkeypatch):
-    monkeypatch.setattr("polytask.regularization.objective.coupling._ENTRIES", 40)
+    monkeypatch.setattr("polytask.regularization.objective.quadratic._ENTRIES", 40)
     u, s = draw()
     w = u.clone()
     made("chain").prox_([w], [s])
