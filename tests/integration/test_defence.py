@@ -16,6 +16,8 @@ from polytask.optim import OptimizerSpec, flat_cosine
 from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
 from polytask.regularization.objective import (
     L1,
+    MCP,
+    SCAD,
     SRIP,
     InputGradient,
     JointFeatures,
@@ -104,6 +106,8 @@ def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, **opt
 TECHNIQUES = {
     "nothing": dict,
     "l1 (prox)": lambda: {"penalties": [L1(1e-2)]},
+    "mcp": lambda: {"penalties": [MCP(1e-2)]},
+    "scad": lambda: {"penalties": [SCAD(1e-2)]},
     "joint features": lambda: {"penalties": [JointFeatures(1e-2)]},
     "start point": lambda: {"penalties": [StartPoint(0.1)]},
     "orthogonality": lambda: {"penalties": [Orthogonality(0.1)]},

@@ -61,6 +61,22 @@ DEFENCE: tuple[Method, ...] = (
         "Zou & Hastie, JRSS B 67, 2005",
     ),
     Method(
+        "mcp",
+        "penalty",
+        "polytask.regularization.objective:MCP",
+        "Exact zeros as with the lasso, and large weights not shrunk; not convex.",
+        "none",
+        "Zhang, Annals of Statistics 38, 2010",
+    ),
+    Method(
+        "scad",
+        "penalty",
+        "polytask.regularization.objective:SCAD",
+        "Exact zeros as with the lasso, and large weights not shrunk; not convex.",
+        "none",
+        "Fan & Li, JASA 96, 2001",
+    ),
+    Method(
         "group-lasso",
         "penalty",
         "polytask.regularization.objective:GroupLasso",

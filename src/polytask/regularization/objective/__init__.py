@@ -11,9 +11,11 @@ from .l1 import L1
 from .l2 import L2
 from .layout import Layout, arrange
 from .max_norm import MaxNorm
+from .mcp import MCP
 from .mean_regularised import MeanRegularised
 from .nuclear import Nuclear
 from .orthogonality import Orthogonality
+from .scad import SCAD
 from .select import select
 from .soft_sharing import SoftSharing
 from .sparse_group_lasso import SparseGroupLasso
@@ -24,6 +26,8 @@ from .start_point import StartPoint
 __all__ = [
     "L1",
     "L2",
+    "MCP",
+    "SCAD",
     "SRIP",
     "BoundPenalties",
     "ElasticNet",
