@@ -14,6 +14,7 @@ from polytask.regularization.objective import (
     ElasticNet,
     GroupLasso,
     JointFeatures,
+    JointFeaturesMax,
     Nuclear,
     Penalty,
     SparseGroupLasso,
@@ -29,6 +30,7 @@ PENALTIES: dict[str, Penalty] = {
     "SparseGroupLasso": SparseGroupLasso(0.7, 0.4, ROWS),
     "JointFeatures": JointFeatures(0.7),
     "JointFeatures with ridge": JointFeatures(0.7, 0.4),
+    "JointFeaturesMax": JointFeaturesMax(0.7),
     "Nuclear": Nuclear(0.7),
 }
 seeds = st.integers(0, 2**31 - 1)

@@ -101,6 +101,14 @@ DEFENCE: tuple[Method, ...] = (
         "Obozinski, Taskar & Jordan, Statistics and Computing 20, 2010",
     ),
     Method(
+        "joint-features-max",
+        "penalty",
+        "polytask.regularization.objective:JointFeaturesMax",
+        "L1,∞ across tasks: a feature costs what its largest weight costs.",
+        "none",
+        "Turlach, Venables & Wright, Technometrics 47, 2005",
+    ),
+    Method(
         "nuclear",
         "penalty",
         "polytask.regularization.objective:Nuclear",

@@ -7,6 +7,7 @@ from .graph_laplacian import GraphLaplacian
 from .group_lasso import GroupLasso
 from .input_gradient import InputGradient
 from .joint_features import JointFeatures
+from .joint_features_max import JointFeaturesMax
 from .l1 import L1
 from .l2 import L2
 from .layout import Layout, arrange
@@ -35,6 +36,7 @@ __all__ = [
     "GroupLasso",
     "InputGradient",
     "JointFeatures",
+    "JointFeaturesMax",
     "Layout",
     "MaxNorm",
     "MeanRegularised",
