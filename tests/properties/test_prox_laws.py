@@ -12,6 +12,7 @@ from polytask.regularization.objective import (
     L1,
     L2,
     ElasticNet,
+    Fused,
     GroupLasso,
     JointFeatures,
     JointFeaturesMax,
@@ -32,7 +33,9 @@ PENALTIES: dict[str, Penalty] = {
     "JointFeatures with ridge": JointFeatures(0.7, 0.4),
     "JointFeaturesMax": JointFeaturesMax(0.7),
     "Nuclear": Nuclear(0.7),
+    "Fused": Fused(0.7, ("c", "a", "b")),
 }
+PENALTIES["Fused"].columns([("a", "b", "c")])
 seeds = st.integers(0, 2**31 - 1)
 fast = settings(max_examples=40, deadline=None)
 

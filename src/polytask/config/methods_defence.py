@@ -141,6 +141,14 @@ DEFENCE: tuple[Method, ...] = (
         "Evgeniou, Micchelli & Pontil, JMLR 6, 2005",
     ),
     Method(
+        "fused",
+        "penalty",
+        "polytask.regularization.objective:Fused",
+        "Heads of ordered tasks, such as times, change in few places.",
+        "none",
+        "Tibshirani et al., JRSS B 67, 2005; Zhou et al., KDD 2012",
+    ),
+    Method(
         "start-point",
         "penalty",
         "polytask.regularization.objective:StartPoint",

@@ -172,7 +172,7 @@ def test_an_option_of_a_penalty_of_another_type_is_refused_in_words(name, option
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("mcp", {"gamma": 2.0}), ("scad", {"a": 4.0})],
+    [("mcp", {"gamma": 2.0}), ("scad", {"a": 4.0}), ("fused", {"order": ["b", "a"]})],
 )
 def test_options_of_a_penalty_reach_it(name, options):
     entry = PenaltyConfig(name=name, strength=0.1, roles=("head",), options=options)

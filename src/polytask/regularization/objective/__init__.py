@@ -3,6 +3,7 @@
 from .base import Penalty
 from .bound import BoundPenalties, PenaltySummary, Zeros, penalise
 from .elastic_net import ElasticNet
+from .fused import Fused
 from .graph_laplacian import GraphLaplacian
 from .group_lasso import GroupLasso
 from .input_gradient import InputGradient
@@ -32,6 +33,7 @@ __all__ = [
     "SRIP",
     "BoundPenalties",
     "ElasticNet",
+    "Fused",
     "GraphLaplacian",
     "GroupLasso",
     "InputGradient",
