@@ -77,15 +77,18 @@ class MCP(Penalty):
         self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
     ) -> None:
         """The firm threshold where the step is below γ, else the hard threshold at λ√(γt)."""
+        strength, gamma, scratch = self.strength, self.gamma, self.scratch
         for u, step in zip(blocks, steps, strict=True):
-            t = torch.as_tensor(step, dtype=u.dtype, device=u.device)
-            size = u.abs()
+            t = step if isinstance(step, Tensor) else u.new_full((), step).expand_as(u)
+            size = torch.abs(u, out=scratch.like(u))
+            below = torch.sub(size, t, alpha=strength, out=scratch.like(u, 1))
+            other = torch.sub(scratch.number(gamma, u), t, out=scratch.like(u, 2))
+            below.clamp_min_(0).mul_(gamma).div_(other)
             # Rounding near t = γ must not carry the quotient past u.
-            line = self.gamma * (size - self.strength * t) / (self.gamma - t)
-            firm = line.clamp_min_(0).minimum(size)
-            below = torch.where(t < self.gamma, firm, 0.0)
-            limit = self.strength * (self.gamma * t).sqrt().clamp_min_(self.gamma)
-            u.copy_(torch.where(size <= limit, below, size).copysign_(u))
+            torch.minimum(below, size, out=below).masked_fill_(t >= gamma, 0.0)
+            limit = torch.mul(t, gamma, out=other).sqrt_().clamp_min_(gamma).mul_(strength)
+            torch.where(size <= limit, below, size, out=below)
+            torch.copysign(below, u, out=u)
 
     def describe(self) -> str:
         """In words, with λ and γ."""

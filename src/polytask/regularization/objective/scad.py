@@ -79,17 +79,23 @@ class SCAD(Penalty):
         self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
     ) -> None:
         """The soft threshold, the line that leads out of it, and the weight itself."""
-        strength, a = self.strength, self.a
+        strength, a, scratch = self.strength, self.a, self.scratch
         for u, step in zip(blocks, steps, strict=True):
-            t = torch.as_tensor(step, dtype=u.dtype, device=u.device)
-            size = u.abs()
-            soft = (size - strength * t).clamp_min_(0)
+            t = step if isinstance(step, Tensor) else u.new_full((), step).expand_as(u)
+            size = torch.abs(u, out=scratch.like(u))
+            soft = torch.sub(size, t, alpha=strength, out=scratch.like(u, 1)).clamp_min_(0)
+            other = torch.sub(scratch.number(a - 1, u), t, out=scratch.like(u, 2))
+            line = torch.mul(size, a - 1, out=scratch.like(u, 3))
+            line.sub_(t, alpha=a * strength).div_(other)
             # Rounding near t = a − 1 must not carry the quotient past u.
-            line = (((a - 1) * size - a * strength * t) / (a - 1 - t)).minimum(size)
-            below = torch.where(t < a - 1, soft.maximum(line), soft)
-            better = torch.where(t < a + 1, (a + 1 + t) / 2, ((a + 1) * t).sqrt())
-            limit = strength * better.clamp_min_(a)
-            u.copy_(torch.where(size <= limit, below, size).copysign_(u))
+            torch.minimum(line, size, out=line).masked_fill_(t >= a - 1, 0.0)
+            torch.maximum(soft, line, out=soft)
+            better = torch.add(t, a + 1, out=other).div_(2)
+            root = torch.mul(t, a + 1, out=line).sqrt_()
+            # The root is the geometric mean of t and a + 1, the other one the arithmetic mean.
+            limit = torch.where(t < a + 1, better, root, out=better).clamp_min_(a).mul_(strength)
+            torch.where(size <= limit, soft, size, out=soft)
+            torch.copysign(soft, u, out=u)
 
     def describe(self) -> str:
         """In words, with λ and a."""

@@ -156,7 +156,10 @@ def test_steps_of_a_metric_are_those_of_one_entry(name, dtype):
     t = torch.randn(40, 5, generator=generator, dtype=torch.float64).mul(2).exp().to(dtype)
     penalty = PENALTIES[name](0.7, 3.0)
     w = prox(penalty, u, t)
-    single = [number(penalty, a, b) for a, b in zip(u.flatten(), t.flatten(), strict=True)]
+    single = [
+        number(penalty, a, b)
+        for a, b in zip(u.flatten().tolist(), t.flatten().tolist(), strict=True)
+    ]
     expected = torch.tensor(single, dtype=torch.float64).view(40, 5)
     torch.testing.assert_close(w.double(), expected, rtol=1e-4, atol=1e-5)
     assert 0 < int((w == 0).sum()) < w.numel()
