@@ -16,9 +16,13 @@ from polytask.optim import OptimizerSpec, flat_cosine
 from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
 from polytask.regularization.objective import (
     L1,
+    MCP,
+    SCAD,
     SRIP,
+    Fused,
     InputGradient,
     JointFeatures,
+    JointFeaturesMax,
     MaxNorm,
     MeanRegularised,
     Orthogonality,
@@ -105,7 +109,10 @@ def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, **opt
 TECHNIQUES = {
     "nothing": dict,
     "l1 (prox)": lambda: {"penalties": [L1(1e-2)]},
+    "mcp": lambda: {"penalties": [MCP(1e-2)]},
+    "scad": lambda: {"penalties": [SCAD(1e-2)]},
     "joint features": lambda: {"penalties": [JointFeatures(1e-2)]},
+    "joint features max": lambda: {"penalties": [JointFeaturesMax(1e-2)]},
     "start point": lambda: {"penalties": [StartPoint(0.1)]},
     "orthogonality": lambda: {"penalties": [Orthogonality(0.1)]},
     "srip": lambda: {"penalties": [SRIP(0.1)]},
@@ -113,6 +120,7 @@ TECHNIQUES = {
     "max-norm": lambda: {"penalties": [MaxNorm(0.3)]},
     "mean-regularised": lambda: {"penalties": [MeanRegularised(0.1)]},
     "task covariance": lambda: {"penalties": [TaskCovariance(1e-2, every=2)]},
+    "fused": lambda: {"penalties": [Fused(1e-2, ["a", "c", "b"])]},
     "input gradient": lambda: {"penalties": [InputGradient(0.1)]},
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},

@@ -12,8 +12,10 @@ from polytask.regularization.objective import (
     L1,
     L2,
     ElasticNet,
+    Fused,
     GroupLasso,
     JointFeatures,
+    JointFeaturesMax,
     Nuclear,
     Penalty,
     SparseGroupLasso,
@@ -29,8 +31,11 @@ PENALTIES: dict[str, Penalty] = {
     "SparseGroupLasso": SparseGroupLasso(0.7, 0.4, ROWS),
     "JointFeatures": JointFeatures(0.7),
     "JointFeatures with ridge": JointFeatures(0.7, 0.4),
+    "JointFeaturesMax": JointFeaturesMax(0.7),
     "Nuclear": Nuclear(0.7),
+    "Fused": Fused(0.7, ("c", "a", "b")),
 }
+PENALTIES["Fused"].columns([("a", "b", "c")])
 seeds = st.integers(0, 2**31 - 1)
 fast = settings(max_examples=40, deadline=None)
 

@@ -61,6 +61,22 @@ DEFENCE: tuple[Method, ...] = (
         "Zou & Hastie, JRSS B 67, 2005",
     ),
     Method(
+        "mcp",
+        "penalty",
+        "polytask.regularization.objective:MCP",
+        "Exact zeros as with the lasso, and large weights not shrunk; not convex.",
+        "none",
+        "Zhang, Annals of Statistics 38, 2010",
+    ),
+    Method(
+        "scad",
+        "penalty",
+        "polytask.regularization.objective:SCAD",
+        "Exact zeros as with the lasso, and large weights not shrunk; not convex.",
+        "none",
+        "Fan & Li, JASA 96, 2001",
+    ),
+    Method(
         "group-lasso",
         "penalty",
         "polytask.regularization.objective:GroupLasso",
@@ -83,6 +99,14 @@ DEFENCE: tuple[Method, ...] = (
         "L2,1 across tasks: a feature is used by all tasks or by none.",
         "none",
         "Obozinski, Taskar & Jordan, Statistics and Computing 20, 2010",
+    ),
+    Method(
+        "joint-features-max",
+        "penalty",
+        "polytask.regularization.objective:JointFeaturesMax",
+        "L1,∞ across tasks: a feature costs what its largest weight costs.",
+        "none",
+        "Turlach, Venables & Wright, Technometrics 47, 2005",
     ),
     Method(
         "nuclear",
@@ -123,6 +147,14 @@ DEFENCE: tuple[Method, ...] = (
         "Learns which tasks are related; their heads share what they learn.",
         "none",
         "Zhang & Yeung, UAI 2010, arXiv 1203.3536",
+    ),
+    Method(
+        "fused",
+        "penalty",
+        "polytask.regularization.objective:Fused",
+        "Heads of ordered tasks, such as times, change in few places.",
+        "none",
+        "Tibshirani et al., JRSS B 67, 2005; Zhou et al., KDD 2012",
     ),
     Method(
         "start-point",

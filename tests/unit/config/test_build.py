@@ -158,8 +158,25 @@ def test_an_option_of_another_type_is_refused_in_words(name, options):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("elastic-net", {"l1_ratio": "0.5"}), ("spectral", {"iterations": "a"})],
+    [
+        ("elastic-net", {"l1_ratio": "0.5"}),
+        ("mcp", {"gamma": "3"}),
+        ("scad", {"a": "4"}),
+        ("spectral", {"iterations": "a"}),
+    ],
 )
 def test_an_option_of_a_penalty_of_another_type_is_refused_in_words(name, options):
     with pytest.raises(InvalidArgument, match=f"`penalties.{name}.options` must hold"):
         build_penalties([PenaltyConfig(name=name, strength=0.1, options=options)])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("mcp", {"gamma": 2.0}), ("scad", {"a": 4.0}), ("fused", {"order": ["b", "a"]})],
+)
+def test_options_of_a_penalty_reach_it(name, options):
+    entry = PenaltyConfig(name=name, strength=0.1, roles=("head",), options=options)
+    [penalty] = build_penalties([entry])
+    assert penalty.strength == 0.1
+    assert penalty.selector.roles == {"head"}
+    assert {option: getattr(penalty, option) for option in options} == options

@@ -19,6 +19,8 @@ _COMBINED = {
     frozenset({"ElasticNet", "L1"}): "ElasticNet",
     frozenset({"ElasticNet", "L2"}): "ElasticNet",
 }
+_NOT_ADDITIVE = ("MCP", "SCAD")
+"""Two of them are not one with the sum of the strengths."""
 
 
 def check_types(penalties: Sequence[object]) -> None:
@@ -56,7 +58,7 @@ def _refuse(first: Penalty, second: Penalty, info: ParameterInfo) -> None:
     combined = _COMBINED.get(frozenset(names))
     if combined:
         advice = f"Use {combined}, whose step is exact for the sum."
-    elif len(names) == 1:
+    elif len(names) == 1 and names.isdisjoint(_NOT_ADDITIVE):
         advice = "Use one with the sum of the strengths, or selectors that do not overlap."
     else:
         advice = "Give them selectors that do not overlap."

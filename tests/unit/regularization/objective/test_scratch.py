@@ -13,6 +13,8 @@ from polytask.optim.roles import Selector
 from polytask.regularization.objective import (
     L1,
     L2,
+    MCP,
+    SCAD,
     ElasticNet,
     GroupLasso,
     JointFeatures,
@@ -129,6 +131,21 @@ def group(u: Tensor, step: Tensor, strength: float) -> Tensor:
     return w
 
 
+def mcp(u: Tensor, t: Tensor, strength: float, gamma: float) -> Tensor:
+    """The firm threshold for small steps, the hard threshold for large ones."""
+    firm = torch.where(u.abs() <= gamma * strength, soft(u, strength * t) / (1 - t / gamma), u)
+    return torch.where(t < gamma, firm, torch.where(u.abs() <= strength * (gamma * t) ** 0.5, 0, u))
+
+
+def scad(u: Tensor, t: Tensor, strength: float, a: float) -> Tensor:
+    """Three pieces for small steps, two for large ones."""
+    line = ((a - 1) * u - u.sign() * a * strength * t) / (a - 1 - t)
+    three = torch.where(u.abs() <= (1 + t) * strength, soft(u, strength * t), line)
+    three = torch.where(u.abs() <= a * strength, three, u)
+    limit = torch.where(t < a + 1, (a + 1 + t) / 2, ((a + 1) * t) ** 0.5) * strength
+    return torch.where(t < a - 1, three, torch.where(u.abs() <= limit, soft(u, strength * t), u))
+
+
 ROWS = Selector(group="row")
 CASES = {
     "lasso": (lambda: L1(0.7), lambda u, t: soft(u, 0.7 * t)),
@@ -137,6 +154,8 @@ CASES = {
         lambda: ElasticNet(0.7, 0.4),
         lambda u, t: soft(u, 0.28 * t) / (1 + 0.42 * t),
     ),
+    "mcp": (lambda: MCP(0.7, 1.5), lambda u, t: mcp(u, t, 0.7, 1.5)),
+    "scad": (lambda: SCAD(0.7, 2.2), lambda u, t: scad(u, t, 0.7, 2.2)),
     "group": (
         lambda: GroupLasso(0.3, ROWS),
         lambda u, t: group(u, t, 0.3 * u.shape[1] ** 0.5),
