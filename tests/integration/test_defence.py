@@ -26,7 +26,7 @@ from polytask.regularization.objective import (
     StartPoint,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.update import ASAM, SAM, GradientNoise
 from polytask.regularization.weights import EMA, SWA
 from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, NoStopping, RandomScope, Regret
@@ -119,6 +119,7 @@ TECHNIQUES = {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
     },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
+    "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},
     "ema": lambda: {"defence": Defence(averaging=EMA(0.9))},
     "swa": lambda: {"defence": Defence(averaging=SWA(0.5)), "stopping": NoStopping()},

@@ -164,6 +164,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
         ({"update": {"sam": 0.05}}, "SAM"),
+        ({"update": {"asam": 0.5}}, "ASAM"),
         ({"update": {"noise": 0.1}}, "gradient noise"),
         ({"averaging": {"name": "ema", "decay": 0.9}}, "EMA"),
         ({"model": {"dropout_schedule": "flat-cosine"}}, "dropout schedule"),

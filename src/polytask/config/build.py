@@ -258,7 +258,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     """
     from polytask.optim import flat_cosine
     from polytask.regularization.outputs import Distillation
-    from polytask.regularization.update import SAM, GradientNoise
+    from polytask.regularization.update import ASAM, SAM, GradientNoise
     from polytask.training import Defence
 
     update, averaging, distillation = run.update, run.averaging, run.distillation
@@ -269,7 +269,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
         inputs=tuple(build_inputs(run.inputs, groups)),
-        sam=SAM(update.sam) if update.sam else None,
+        sam=SAM(update.sam) if update.sam else ASAM(update.asam) if update.asam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
         averaging=average,
         dropout=flat_cosine() if run.model.dropout_schedule == "flat-cosine" else None,

@@ -211,6 +211,14 @@ DEFENCE: tuple[Method, ...] = (
         "Foret et al., ICLR 2021, arXiv 2010.01412",
     ),
     Method(
+        "asam",
+        "update",
+        "polytask.regularization.update:ASAM",
+        "SAM with a radius in units of every weight's own size.",
+        "twice the passes",
+        "Kwon et al., ICML 2021, arXiv 2102.11600",
+    ),
+    Method(
         "noise",
         "update",
         "polytask.regularization.update:GradientNoise",

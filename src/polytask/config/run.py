@@ -194,6 +194,8 @@ class UpdateConfig(Section):
 
     sam: NonNegative = 0.0
     """Radius of sharpness-aware minimisation; 0: off, usual 0.05. Doubles the cost."""
+    asam: NonNegative = 0.0
+    """The same in units of every weight's own size; 0: off, usual 0.5."""
     noise: NonNegative = 0.0
     """Variance of gradient noise at the first update; 0: off, usual 0.01 to 1."""
     noise_decay: NonNegative = 0.55

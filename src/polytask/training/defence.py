@@ -7,7 +7,7 @@ from polytask.optim import Schedule
 from polytask.regularization.inputs import InputRegularizer
 from polytask.regularization.objective import InputGradient, Penalty
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.update import Climb, GradientNoise
 from polytask.regularization.weights import WeightAverage
 
 
@@ -21,7 +21,7 @@ class Defence:
             gradient, added to the objective once, after balancing.
         input_gradient: Penalty on the gradient of the loss with respect to the inputs.
         inputs: Applied to every training batch, in this order.
-        sam: Takes the gradient at a perturbed point.
+        sam: Takes the gradient at a perturbed point: `SAM` or `ASAM`.
         noise: Added to the gradient after clipping.
         averaging: The averaged weights are measured, kept and predicted with.
         dropout: Factor on every dropout probability over the run; None: constant.
@@ -38,7 +38,7 @@ class Defence:
     penalties: tuple[Penalty, ...] = ()
     input_gradient: InputGradient | None = None
     inputs: tuple[InputRegularizer, ...] = ()
-    sam: SAM | None = None
+    sam: Climb | None = None
     noise: GradientNoise | None = None
     averaging: WeightAverage | None = None
     dropout: Schedule | None = None

@@ -17,6 +17,7 @@ from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingD
 from polytask.optim import ParameterInfo, apply_decay, apply_rate
 from polytask.regularization.features import DropoutSchedule
 from polytask.regularization.objective import BoundPenalties
+from polytask.regularization.update import ASAM, unscaled
 from polytask.tasks.groups import TaskGroup
 
 from .averaged import measured_weights
@@ -93,6 +94,8 @@ class Loop:
         self.dropout = DropoutSchedule(model, defence.dropout) if defence.dropout else None
         if defence.averaging is not None:
             defence.averaging.start(model)
+        if isinstance(defence.sam, ASAM):
+            defence.sam.leave([*unscaled(infos), *plan.balance.parameters()])
         self.step = Step(
             model,
             groups,

@@ -8,9 +8,9 @@ steps → frozen heads put back → weight average → a look at the losses afte
 that compare them.
 
 Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
-`GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the
-backward runs twice, the second time at perturbed weights, with the same dropout masks and the same
-state of the balancing method; that state and running statistics move once.
+`GradientLevel` combines the gradients of the tasks. With SAM or ASAM everything from the
+forward to the backward runs twice, the second time at perturbed weights, with the same dropout
+masks and the same state of the balancing method; that state and running statistics move once.
 """
 
 import math
