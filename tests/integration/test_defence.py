@@ -26,7 +26,7 @@ from polytask.regularization.objective import (
     StartPoint,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import ASAM, SAM, GradientNoise
+from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead
 from polytask.regularization.weights import EMA, SWA
 from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, NoStopping, RandomScope, Regret
@@ -121,6 +121,11 @@ TECHNIQUES = {
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
     "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},
+    "lookahead": lambda: {"defence": Defence(lookahead=Lookahead(2))},
+    "lookahead, max-norm, ema": lambda: {
+        "penalties": [MaxNorm(0.3)],
+        "defence": Defence(lookahead=Lookahead(2, 0.8), averaging=EMA(0.9)),
+    },
     "ema": lambda: {"defence": Defence(averaging=EMA(0.9))},
     "swa": lambda: {"defence": Defence(averaging=SWA(0.5)), "stopping": NoStopping()},
     "dropout schedule": lambda: {"defence": Defence(dropout=flat_cosine())},
@@ -258,6 +263,27 @@ def test_a_frozen_head_stays_where_it_was_while_the_others_move():
         assert not torch.equal(heads[task][0][1], at[0])
 
 
+def test_a_step_back_moves_no_frozen_head():
+    heads = []
+
+    class Watch(Callback):
+        def step(self, view):
+            if trainer.history.settled:
+                heads.append(trainer.model.heads.stacks[0].weight.detach()[0].clone())
+
+    trainer, train, valid = make(
+        stopping=FreezeHead(patience=2), epochs=40, callbacks=[Watch()], batch_norm=False,
+        optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.1),
+        defence=Defence(lookahead=Lookahead(5)),
+    )  # fmt: skip
+    history = trainer.fit(train, valid)
+    assert "a" in history.settled
+    assert 3 * history.settled["a"] % 5  # frozen away from the slow weights
+    since = 3 * (history.settled["a"] - min(history.settled.values()))  # three updates an epoch
+    assert len(heads) - since >= 6
+    assert all(torch.equal(heads[since], later) for later in heads[since:])
+
+
 def test_a_settled_task_is_taught_by_its_own_best_weights():
     trainer, train, valid = make(stopping=Distil(patience=2), epochs=60, batch_norm=False)
     history = trainer.fit(train, valid)
@@ -310,6 +336,10 @@ COMBINATIONS = {
     "Distillation from a teacher × the stopping rule distil": lambda: {
         "taught": True,
         "stopping": Distil(),
+    },
+    "Lookahead × a penalty that makes exact zeros": lambda: {
+        "penalties": [MaxNorm(0.3), L1(1e-3)],
+        "defence": Defence(lookahead=Lookahead()),
     },
     "SWA × early stopping": lambda: {"defence": Defence(averaging=SWA())},
     "The input-gradient penalty × a method that combines the gradients of the tasks": lambda: {

@@ -258,7 +258,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     """
     from polytask.optim import flat_cosine
     from polytask.regularization.outputs import Distillation
-    from polytask.regularization.update import ASAM, SAM, GradientNoise
+    from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead
     from polytask.training import Defence
 
     update, averaging, distillation = run.update, run.averaging, run.distillation
@@ -271,6 +271,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         inputs=tuple(build_inputs(run.inputs, groups)),
         sam=SAM(update.sam) if update.sam else ASAM(update.asam) if update.asam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
+        lookahead=Lookahead(update.lookahead, update.lookahead_share) if update.lookahead else None,
         averaging=average,
         dropout=flat_cosine() if run.model.dropout_schedule == "flat-cosine" else None,
         decay=flat_cosine() if run.optimizer.decay_schedule == "flat-cosine" else None,

@@ -114,6 +114,7 @@ CONDITIONS = (
     ),
     Condition("update", "asam", lambda r: r.update.sam == 0, "update.sam=0"),
     Condition("update", "noise_decay", lambda r: r.update.noise > 0, "update.noise above 0"),
+    Condition("update", "lookahead_share", lambda r: r.update.lookahead > 0, "update.lookahead"),
     Condition("averaging", "decay", lambda r: r.averaging.name == "ema", 'averaging.name="ema"'),
     Condition("averaging", "start", lambda r: r.averaging.name == "swa", 'averaging.name="swa"'),
     *(

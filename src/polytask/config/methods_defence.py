@@ -227,6 +227,14 @@ DEFENCE: tuple[Method, ...] = (
         "Neelakantan et al., 2015, arXiv 1511.06807",
     ),
     Method(
+        "lookahead",
+        "update",
+        "polytask.regularization.update:Lookahead",
+        "Steps back every few updates, towards where the weights were.",
+        "one copy of the weights",
+        "Zhang et al., NeurIPS 2019, arXiv 1907.08610",
+    ),
+    Method(
         "ema",
         "averaging",
         "polytask.regularization.weights:EMA",

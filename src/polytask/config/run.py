@@ -200,6 +200,10 @@ class UpdateConfig(Section):
     """Variance of gradient noise at the first update; 0: off, usual 0.01 to 1."""
     noise_decay: NonNegative = 0.55
     """Its variance falls with (1 + updates) to the minus this."""
+    lookahead: Annotated[int, Field(ge=0)] = 0
+    """Every so many updates the weights step back towards where they were; 0: off, usual 5."""
+    lookahead_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the way that is kept."""
 
 
 class AveragingConfig(Section):

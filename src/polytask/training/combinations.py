@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from polytask.aggregation import Aggregator
 from polytask.errors import InvalidArgument, Unsupported
-from polytask.regularization.objective import InputGradient
+from polytask.regularization.objective import (
+    L2,
+    GraphLaplacian,
+    InputGradient,
+    MaxNorm,
+    MeanRegularised,
+    SoftSharing,
+    StartPoint,
+)
 from polytask.regularization.objective.conflicts import check_types
 from polytask.regularization.weights import SWA
 
@@ -42,6 +50,15 @@ def _combines(plan: "Plan") -> bool:
 
 def _mixing(plan: "Plan") -> int:
     return sum(technique.mixes for technique in plan.defence.inputs)
+
+
+WITHOUT_ZEROS = (L2, StartPoint, MeanRegularised, GraphLaplacian, SoftSharing, MaxNorm)
+"""Penalties whose proximal steps leave nothing behind that weights in between would lose."""
+
+
+def _zeros(plan: "Plan") -> bool:
+    steps = [penalty for penalty in plan.defence.penalties if penalty.acts == "prox"]
+    return not all(isinstance(penalty, WITHOUT_ZEROS) for penalty in steps)
 
 
 def _settles(plan: "Plan", action: str) -> bool:
@@ -97,6 +114,13 @@ REFUSALS: tuple[Refusal, ...] = (
         "a task would have two teachers",
         "Use the stopping rule all or regret.",
         lambda plan: plan.defence.distillation is not None and _settles(plan, "distil"),
+    ),
+    Refusal(
+        "Lookahead",
+        "a penalty that makes exact zeros",
+        "its slow weights lie between two iterates, where a zero of one of them is none",
+        "Leave one of them out, or take a penalty without zeros, such as L2.",
+        lambda plan: plan.defence.lookahead is not None and _zeros(plan),
     ),
     Refusal(
         "SWA",

@@ -7,7 +7,7 @@ from polytask.optim import Schedule
 from polytask.regularization.inputs import InputRegularizer
 from polytask.regularization.objective import InputGradient, Penalty
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import Climb, GradientNoise
+from polytask.regularization.update import Climb, GradientNoise, Lookahead
 from polytask.regularization.weights import WeightAverage
 
 
@@ -23,6 +23,8 @@ class Defence:
         inputs: Applied to every training batch, in this order.
         sam: Takes the gradient at a perturbed point: `SAM` or `ASAM`.
         noise: Added to the gradient after clipping.
+        lookahead: Steps back every few updates; without `averaging`, its slow weights are measured,
+            kept and predicted with.
         averaging: The averaged weights are measured, kept and predicted with.
         dropout: Factor on every dropout probability over the run; None: constant.
         decay: Factor on the weight decay over the run; None: constant.
@@ -40,18 +42,27 @@ class Defence:
     inputs: tuple[InputRegularizer, ...] = ()
     sam: Climb | None = None
     noise: GradientNoise | None = None
+    lookahead: Lookahead | None = None
     averaging: WeightAverage | None = None
     dropout: Schedule | None = None
     decay: Schedule | None = None
     distillation: Distillation | None = None
     teacher: TeacherOutputs | None = None
 
+    @property
+    def measured(self) -> WeightAverage | None:
+        """The weights that count now; None: the model's own."""
+        held = (self.averaging, self.lookahead)
+        return next((weights for weights in held if weights is not None and weights.active), None)
+
     def describe(self) -> list[tuple[str, str]]:
         """Every technique that is on, with its strength in words: (name, words)."""
         on: list[tuple[str, str]] = [
             (_name(penalty), penalty.describe()) for penalty in self.penalties
         ]
-        single = (self.input_gradient, *self.inputs, self.sam, self.noise, self.averaging)
+        single = (
+            self.input_gradient, *self.inputs, self.sam, self.noise, self.lookahead, self.averaging
+        )  # fmt: skip
         on += [(_name(technique), technique.describe()) for technique in single if technique]
         if self.dropout is not None:
             on.append(("dropout schedule", "the dropout probabilities follow it over the run"))

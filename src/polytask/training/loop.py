@@ -92,8 +92,9 @@ class Loop:
             FrozenHeads(model, infos, self.history.tasks, device) if settling == "freeze" else None
         )
         self.dropout = DropoutSchedule(model, defence.dropout) if defence.dropout else None
-        if defence.averaging is not None:
-            defence.averaging.start(model)
+        for weights in (defence.lookahead, defence.averaging):
+            if weights is not None:
+                weights.start(model)
         if isinstance(defence.sam, ASAM):
             defence.sam.leave([*unscaled(infos), *plan.balance.parameters()])
         self.step = Step(
@@ -200,7 +201,7 @@ class Loop:
         if isinstance(plan.balance, LossBalancer):
             plan.balance.end_epoch()
         self._measure_for_balancing()
-        with measured_weights(self.model, plan.defence.averaging, self.train):
+        with measured_weights(self.model, plan.defence.measured, self.train):
             record = self._record(seconds)
             broken = next((n for n, v in zip(history.tasks, record.valid, strict=True)
                            if not math.isfinite(v or 0)), None)  # fmt: skip

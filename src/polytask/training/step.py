@@ -4,8 +4,8 @@ counts of the window → input regularizers → forward → losses (sums, counts
 a teacher's → balance: the weights of the tasks → weighted sum, plus the penalties of the
 architecture and the penalties that act by gradient, added once and unweighted → backward →
 non-finite check (skips everything below) → global clip → gradient noise → optimizer step → proximal
-steps → frozen heads put back → weight average → a look at the losses after the update, for methods
-that compare them.
+steps → lookahead → frozen heads put back → weight average → a look at the losses after the update,
+for methods that compare them.
 
 Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
 `GradientLevel` combines the gradients of the tasks. With SAM or ASAM everything from the
@@ -235,9 +235,11 @@ class Step:
         self.optimizer.step()
         if self.penalties is not None:
             self.penalties.prox_()
+        self.done += 1
+        if defence.lookahead is not None:
+            defence.lookahead.update(self.model, self.done, fraction)
         if self.frozen is not None:
             self.frozen.put_back()
-        self.done += 1
         if defence.averaging is not None:
             defence.averaging.update(self.model, self.done, fraction)
         fail_point("step.after-optimizer")

@@ -1,8 +1,9 @@
-"""Techniques that change the gradient, or the point at which it is taken."""
+"""Techniques that change the gradient, the point at which it is taken, or the step itself."""
 
 from .asam import ASAM, unscaled
 from .climb import Climb
+from .lookahead import Lookahead
 from .noise import GradientNoise
 from .sam import SAM
 
-__all__ = ["ASAM", "SAM", "Climb", "GradientNoise", "unscaled"]
+__all__ = ["ASAM", "SAM", "Climb", "GradientNoise", "Lookahead", "unscaled"]
