@@ -13,7 +13,14 @@ from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.optim import OptimizerSpec, flat_cosine
-from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+from polytask.regularization.inputs import (
+    Adversarial,
+    CMixup,
+    CutMix,
+    FeatureDropout,
+    InputNoise,
+    Mixup,
+)
 from polytask.regularization.objective import (
     L1,
     SRIP,
@@ -117,6 +124,11 @@ TECHNIQUES = {
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
+    },
+    "adversarial": lambda: {"defence": Defence(adversarial=Adversarial(0.1))},
+    "adversarial, mixup, sam, ensemble": lambda: {
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.2),), adversarial=Adversarial(0.1), sam=SAM(0.05)),
     },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
     "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
@@ -345,6 +357,14 @@ COMBINATIONS = {
     "The input-gradient penalty × a method that combines the gradients of the tasks": lambda: {
         "balance": UPGrad(),
         "penalties": [InputGradient(0.1)],
+    },
+    "Adversarial training × a method that combines the gradients of the tasks": lambda: {
+        "balance": UPGrad(),
+        "defence": Defence(adversarial=Adversarial()),
+    },
+    "Adversarial training × the input-gradient penalty": lambda: {
+        "penalties": [InputGradient(0.1)],
+        "defence": Defence(adversarial=Adversarial()),
     },
     '`accumulate` above 1 × `at` = "representation"': lambda: {
         "balance": UPGrad(),

@@ -163,6 +163,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
+        ({"inputs": {"adversarial": 0.1}}, "adversarial"),
         ({"update": {"sam": 0.05}}, "SAM"),
         ({"update": {"asam": 0.5}}, "ASAM"),
         ({"update": {"noise": 0.1}}, "gradient noise"),

@@ -203,6 +203,14 @@ DEFENCE: tuple[Method, ...] = (
         "Drops input columns row by row.",
     ),
     Method(
+        "adversarial",
+        "input",
+        "polytask.regularization.inputs:Adversarial",
+        "Rows count a second time, moved against the model.",
+        "twice the passes",
+        "Goodfellow et al., ICLR 2015, arXiv 1412.6572",
+    ),
+    Method(
         "sam",
         "update",
         "polytask.regularization.update:SAM",

@@ -187,6 +187,10 @@ class InputsConfig(Section):
     """Standard deviation of normal noise on the scaled numeric inputs."""
     feature_dropout: Fraction = 0.0
     """Probability of dropping an input column."""
+    adversarial: NonNegative = 0.0
+    """Rows count a second time, their scaled numbers moved by this against the model; 0: off."""
+    adversarial_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Part of the loss that stays with the rows as they are."""
 
 
 class UpdateConfig(Section):

@@ -74,6 +74,22 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda plan: plan.defence.input_gradient is not None and _combines(plan),
     ),
     Refusal(
+        "Adversarial training",
+        "a method that combines the gradients of the tasks",
+        "rows are moved up the objective, and such a method has none",
+        "Use a method that weighs losses, or noise on the inputs.",
+        lambda plan: plan.defence.adversarial is not None and _combines(plan),
+    ),
+    Refusal(
+        "Adversarial training",
+        "the input-gradient penalty",
+        "the penalty would have a part in the direction in which rows are moved",
+        "Keep one of them; both make the loss change little with the inputs.",
+        lambda plan: (
+            plan.defence.adversarial is not None and plan.defence.input_gradient is not None
+        ),
+    ),
+    Refusal(
         "`accumulate` above 1",
         '`at` = "representation"',
         "a representation belongs to the rows of one micro-batch",

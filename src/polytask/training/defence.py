@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from polytask.optim import Schedule
-from polytask.regularization.inputs import InputRegularizer
+from polytask.regularization.inputs import Adversarial, InputRegularizer
 from polytask.regularization.objective import InputGradient, Penalty
 from polytask.regularization.outputs import Distillation, TeacherOutputs
 from polytask.regularization.update import Climb, GradientNoise, Lookahead
@@ -21,6 +21,7 @@ class Defence:
             gradient, added to the objective once, after balancing.
         input_gradient: Penalty on the gradient of the loss with respect to the inputs.
         inputs: Applied to every training batch, in this order.
+        adversarial: Trains on every row a second time, moved against the model.
         sam: Takes the gradient at a perturbed point: `SAM` or `ASAM`.
         noise: Added to the gradient after clipping.
         lookahead: Steps back every few updates; without `averaging`, its slow weights are measured,
@@ -40,6 +41,7 @@ class Defence:
     penalties: tuple[Penalty, ...] = ()
     input_gradient: InputGradient | None = None
     inputs: tuple[InputRegularizer, ...] = ()
+    adversarial: Adversarial | None = None
     sam: Climb | None = None
     noise: GradientNoise | None = None
     lookahead: Lookahead | None = None
@@ -61,7 +63,8 @@ class Defence:
             (_name(penalty), penalty.describe()) for penalty in self.penalties
         ]
         single = (
-            self.input_gradient, *self.inputs, self.sam, self.noise, self.lookahead, self.averaging
+            self.input_gradient, *self.inputs, self.adversarial,
+            self.sam, self.noise, self.lookahead, self.averaging,
         )  # fmt: skip
         on += [(_name(technique), technique.describe()) for technique in single if technique]
         if self.dropout is not None:

@@ -10,7 +10,9 @@ for methods that compare them.
 Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
 `GradientLevel` combines the gradients of the tasks. With SAM or ASAM everything from the
 forward to the backward runs twice, the second time at perturbed weights, with the same dropout
-masks and the same state of the balancing method; that state and running statistics move once.
+masks and the same state of the balancing method; that state and running statistics move once. With
+adversarial training, `LossLevel` passes forward and backward through every row a second time, moved
+against the model, with the labels, masks and task weights of the first time.
 """
 
 import math
@@ -90,7 +92,9 @@ class Step:
         self.level = (
             GradientLevel(balance, self.forward, tasks)
             if isinstance(balance, MultiTaskBackward)
-            else LossLevel(balance, self.forward, self.defence.input_gradient)
+            else LossLevel(
+                balance, self.forward, self.defence.input_gradient, self.defence.adversarial
+            )
         )
         self.totals = torch.zeros(3, len(tasks), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""

@@ -19,6 +19,7 @@ CONTRADICTIONS = [
         "`update.asam` has no effect here: it needs update.sam=0",
     ),
     ({"update": {"lookahead_share": 0.8}}, "`update.lookahead_share` has no effect here"),
+    ({"inputs": {"adversarial_share": 0.8}}, "`inputs.adversarial_share` has no effect here"),
     ({"schedule": {"patience": 3}}, "`schedule.patience` has no effect here: it needs"),
     ({"schedule": {"name": "cosine", "factor": 0.5}}, "`schedule.factor` has no effect"),
     ({"training": {"stopping": "none", "patience": 3}}, "`training.patience` has no effect"),
