@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from polytask import Binary, MultiTaskModel, Regression, Trainer
-from polytask.aggregation import UPGrad
+from polytask.aggregation import MoCo, UPGrad
 from polytask.backbones import MLP, TabM
 from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
@@ -33,7 +33,7 @@ from polytask.regularization.objective import (
     StartPoint,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead
+from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead, TaskSAM
 from polytask.regularization.weights import EMA, SWA
 from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, NoStopping, RandomScope, Regret
@@ -132,6 +132,13 @@ TECHNIQUES = {
     },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
     "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
+    "task sam": lambda: {"balance": UPGrad(), "defence": Defence(task_sam=TaskSAM(0.1))},
+    "task sam, mixup, freeze-head": lambda: {
+        "balance": MoCo(),
+        "defence": Defence(inputs=(Mixup(0.2),), task_sam=TaskSAM(0.1), averaging=EMA(0.9)),
+        "stopping": FreezeHead(patience=1),
+        "epochs": 12,
+    },
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},
     "lookahead": lambda: {"defence": Defence(lookahead=Lookahead(2))},
     "lookahead, max-norm, ema": lambda: {
@@ -365,6 +372,21 @@ COMBINATIONS = {
     "Adversarial training × the input-gradient penalty": lambda: {
         "penalties": [InputGradient(0.1)],
         "defence": Defence(adversarial=Adversarial()),
+    },
+    "Task SAM × a method that weighs losses": lambda: {"defence": Defence(task_sam=TaskSAM())},
+    "Task SAM × SAM or ASAM": lambda: {
+        "balance": UPGrad(),
+        "defence": Defence(task_sam=TaskSAM(), sam=ASAM()),
+    },
+    'Task SAM × `at` = "representation"': lambda: {
+        "balance": UPGrad(),
+        "at": "representation",
+        "defence": Defence(task_sam=TaskSAM()),
+    },
+    "Task SAM × `accumulate` above 1": lambda: {
+        "balance": UPGrad(),
+        "accumulate": 2,
+        "defence": Defence(task_sam=TaskSAM()),
     },
     '`accumulate` above 1 × `at` = "representation"': lambda: {
         "balance": UPGrad(),

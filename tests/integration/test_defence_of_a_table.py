@@ -166,6 +166,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"adversarial": 0.1}}, "adversarial"),
         ({"update": {"sam": 0.05}}, "SAM"),
         ({"update": {"asam": 0.5}}, "ASAM"),
+        ({"update": {"task_sam": 0.05}, "balance": {"name": "upgrad"}}, "task SAM"),
         ({"update": {"noise": 0.1}}, "gradient noise"),
         ({"update": {"lookahead": 2}}, "lookahead"),
         ({"averaging": {"name": "ema", "decay": 0.9}}, "EMA"),

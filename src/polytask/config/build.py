@@ -259,7 +259,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     from polytask.optim import flat_cosine
     from polytask.regularization.inputs import Adversarial
     from polytask.regularization.outputs import Distillation
-    from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead
+    from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead, TaskSAM
     from polytask.training import Defence
 
     update, averaging, distillation = run.update, run.averaging, run.distillation
@@ -275,6 +275,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         if inputs.adversarial
         else None,
         sam=SAM(update.sam) if update.sam else ASAM(update.asam) if update.asam else None,
+        task_sam=TaskSAM(update.task_sam) if update.task_sam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
         lookahead=Lookahead(update.lookahead, update.lookahead_share) if update.lookahead else None,
         averaging=average,

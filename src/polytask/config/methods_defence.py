@@ -227,6 +227,14 @@ DEFENCE: tuple[Method, ...] = (
         "Kwon et al., ICML 2021, arXiv 2102.11600",
     ),
     Method(
+        "task_sam",
+        "update",
+        "polytask.regularization.update:TaskSAM",
+        "Every task's gradient at that task's own worst point nearby.",
+        "two passes per task",
+        "Phan et al., 2022, arXiv 2211.13723",
+    ),
+    Method(
         "noise",
         "update",
         "polytask.regularization.update:GradientNoise",

@@ -200,6 +200,9 @@ class UpdateConfig(Section):
     """Radius of sharpness-aware minimisation; 0: off, usual 0.05. Doubles the cost."""
     asam: NonNegative = 0.0
     """The same in units of every weight's own size; 0: off, usual 0.5."""
+    task_sam: NonNegative = 0.0
+    """Radius around the weights in which every task looks for its own worst point; 0: off, usual
+    0.05. Two passes per task; for methods that combine task gradients."""
     noise: NonNegative = 0.0
     """Variance of gradient noise at the first update; 0: off, usual 0.01 to 1."""
     noise_decay: NonNegative = 0.55

@@ -1,5 +1,6 @@
 """What a run does against overfitting, beyond model, loss and optimizer, in one value."""
 
+import re
 from dataclasses import dataclass
 from typing import final
 
@@ -7,7 +8,7 @@ from polytask.optim import Schedule
 from polytask.regularization.inputs import Adversarial, InputRegularizer
 from polytask.regularization.objective import InputGradient, Penalty
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import Climb, GradientNoise, Lookahead
+from polytask.regularization.update import Climb, GradientNoise, Lookahead, TaskSAM
 from polytask.regularization.weights import WeightAverage
 
 
@@ -23,6 +24,7 @@ class Defence:
         inputs: Applied to every training batch, in this order.
         adversarial: Trains on every row a second time, moved against the model.
         sam: Takes the gradient at a perturbed point: `SAM` or `ASAM`.
+        task_sam: Takes every task's gradient at a perturbed point of its own.
         noise: Added to the gradient after clipping.
         lookahead: Steps back every few updates; without `averaging`, its slow weights are measured,
             kept and predicted with.
@@ -43,6 +45,7 @@ class Defence:
     inputs: tuple[InputRegularizer, ...] = ()
     adversarial: Adversarial | None = None
     sam: Climb | None = None
+    task_sam: TaskSAM | None = None
     noise: GradientNoise | None = None
     lookahead: Lookahead | None = None
     averaging: WeightAverage | None = None
@@ -64,7 +67,7 @@ class Defence:
         ]
         single = (
             self.input_gradient, *self.inputs, self.adversarial,
-            self.sam, self.noise, self.lookahead, self.averaging,
+            self.sam, self.task_sam, self.noise, self.lookahead, self.averaging,
         )  # fmt: skip
         on += [(_name(technique), technique.describe()) for technique in single if technique]
         if self.dropout is not None:
@@ -85,4 +88,5 @@ def _name(technique: object) -> str:
     name = type(technique).__name__
     if name.isupper() or len(name) <= 3:
         return name
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*", name)
+    return " ".join(w if len(w) > 1 and w.isupper() else w.lower() for w in words)

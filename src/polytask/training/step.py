@@ -12,7 +12,9 @@ Balancing works at one of two levels: `LossLevel` weighs the losses and differen
 forward to the backward runs twice, the second time at perturbed weights, with the same dropout
 masks and the same state of the balancing method; that state and running statistics move once. With
 adversarial training, `LossLevel` passes forward and backward through every row a second time, moved
-against the model, with the labels, masks and task weights of the first time.
+against the model, with the labels, masks and task weights of the first time. With task SAM,
+`GradientLevel` hands over every task's loss at that task's own worst point, from one pass more per
+task.
 """
 
 import math
@@ -90,7 +92,7 @@ class Step:
         names = [task.name for group in groups for task in group.tasks]
         tasks = [names[position] for position in user_order(groups)]
         self.level = (
-            GradientLevel(balance, self.forward, tasks)
+            GradientLevel(balance, self.forward, tasks, self.defence.task_sam)
             if isinstance(balance, MultiTaskBackward)
             else LossLevel(
                 balance, self.forward, self.defence.input_gradient, self.defence.adversarial

@@ -251,7 +251,8 @@ class Trainer:
         if isinstance(model, MultiTaskModel):
             return model.roles()
         defence, settling = self._plan.defence, self._plan.stopping.when_settled
-        needed = defence.penalties or isinstance(defence.sam, ASAM) or settling == "freeze"
+        sharp = isinstance(defence.sam, ASAM) or defence.task_sam is not None
+        needed = defence.penalties or sharp or settling == "freeze"
         if isinstance(self._optimizer, Optimizer) and not needed:
             return []
         return infer_roles(model, groups, example)

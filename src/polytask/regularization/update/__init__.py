@@ -5,5 +5,6 @@ from .climb import Climb
 from .lookahead import Lookahead
 from .noise import GradientNoise
 from .sam import SAM
+from .task_sam import TaskSAM
 
-__all__ = ["ASAM", "SAM", "Climb", "GradientNoise", "Lookahead", "unscaled"]
+__all__ = ["ASAM", "SAM", "Climb", "GradientNoise", "Lookahead", "TaskSAM", "unscaled"]
