@@ -303,6 +303,23 @@ def test_a_step_back_moves_no_frozen_head():
     assert all(torch.equal(heads[since], later) for later in heads[since:])
 
 
+def test_adversarial_rows_follow_a_teacher_too():
+    """Its outputs for the row as it is are what the moved row should give."""
+    found = []
+    for weight in (0.0, 1.0):
+        for adversarial in (None, Adversarial(0.1)):
+            defence = Defence(
+                distillation=Distillation(weight=weight, temperature=1.0),
+                teacher=teacher(table()[1], 80),
+                adversarial=adversarial,
+            )
+            trainer, train, _ = make(defence=defence, epochs=1)
+            trainer.fit(train)
+            found.append(trainer.model.get_parameter("backbone.layers.0.weight").detach().clone())
+    pairs = [(0, 1), (2, 3), (1, 3)]  # moved rows count under labels, under a teacher, and differ
+    assert all(not torch.allclose(found[i], found[j], atol=1e-5) for i, j in pairs)
+
+
 def test_a_settled_task_is_taught_by_its_own_best_weights():
     trainer, train, valid = make(stopping=Distil(patience=2), epochs=60, batch_norm=False)
     history = trainer.fit(train, valid)
