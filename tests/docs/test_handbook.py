@@ -141,7 +141,7 @@ def test_commands_are_found_and_a_wrong_one_is_noticed():
 
 FAMILIES = ["objective", "inputs", "update", "weights", "outputs", "features"]
 INTERFACES = {
-    "BoundPenalties", "InputRegularizer", "Layout", "Mixing", "Penalty", "PenaltySummary",
+    "BoundPenalties", "Climb", "InputRegularizer", "Layout", "Mixing", "Penalty", "PenaltySummary",
     "TeacherOutputs", "WeightAverage", "Zeros",
 }  # fmt: skip
 

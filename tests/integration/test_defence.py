@@ -7,13 +7,20 @@ import pytest
 import torch
 
 from polytask import Binary, MultiTaskModel, Regression, Trainer
-from polytask.aggregation import UPGrad
+from polytask.aggregation import MoCo, UPGrad
 from polytask.backbones import MLP, TabM
 from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.optim import OptimizerSpec, flat_cosine
-from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+from polytask.regularization.inputs import (
+    Adversarial,
+    CMixup,
+    CutMix,
+    FeatureDropout,
+    InputNoise,
+    Mixup,
+)
 from polytask.regularization.objective import (
     L1,
     MCP,
@@ -31,7 +38,7 @@ from polytask.regularization.objective import (
     TaskCovariance,
 )
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead, TaskSAM
 from polytask.regularization.weights import EMA, SWA
 from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, NoStopping, RandomScope, Regret
@@ -128,8 +135,26 @@ TECHNIQUES = {
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
     },
+    "adversarial": lambda: {"defence": Defence(adversarial=Adversarial(0.1))},
+    "adversarial, mixup, sam, ensemble": lambda: {
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.2),), adversarial=Adversarial(0.1), sam=SAM(0.05)),
+    },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
+    "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
+    "task sam": lambda: {"balance": UPGrad(), "defence": Defence(task_sam=TaskSAM(0.1))},
+    "task sam, mixup, freeze-head": lambda: {
+        "balance": MoCo(),
+        "defence": Defence(inputs=(Mixup(0.2),), task_sam=TaskSAM(0.1), averaging=EMA(0.9)),
+        "stopping": FreezeHead(patience=1),
+        "epochs": 12,
+    },
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},
+    "lookahead": lambda: {"defence": Defence(lookahead=Lookahead(2))},
+    "lookahead, max-norm, ema": lambda: {
+        "penalties": [MaxNorm(0.3)],
+        "defence": Defence(lookahead=Lookahead(2, 0.8), averaging=EMA(0.9)),
+    },
     "ema": lambda: {"defence": Defence(averaging=EMA(0.9))},
     "swa": lambda: {"defence": Defence(averaging=SWA(0.5)), "stopping": NoStopping()},
     "dropout schedule": lambda: {"defence": Defence(dropout=flat_cosine())},
@@ -267,6 +292,44 @@ def test_a_frozen_head_stays_where_it_was_while_the_others_move():
         assert not torch.equal(heads[task][0][1], at[0])
 
 
+def test_a_step_back_moves_no_frozen_head():
+    heads = []
+
+    class Watch(Callback):
+        def step(self, view):
+            if trainer.history.settled:
+                heads.append(trainer.model.heads.stacks[0].weight.detach()[0].clone())
+
+    trainer, train, valid = make(
+        stopping=FreezeHead(patience=2), epochs=40, callbacks=[Watch()], batch_norm=False,
+        optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.1),
+        defence=Defence(lookahead=Lookahead(5)),
+    )  # fmt: skip
+    history = trainer.fit(train, valid)
+    assert "a" in history.settled
+    assert 3 * history.settled["a"] % 5  # frozen away from the slow weights
+    since = 3 * (history.settled["a"] - min(history.settled.values()))  # three updates an epoch
+    assert len(heads) - since >= 6
+    assert all(torch.equal(heads[since], later) for later in heads[since:])
+
+
+def test_adversarial_rows_follow_a_teacher_too():
+    """Its outputs for the row as it is are what the moved row should give."""
+    found = []
+    for weight in (0.0, 1.0):
+        for adversarial in (None, Adversarial(0.1)):
+            defence = Defence(
+                distillation=Distillation(weight=weight, temperature=1.0),
+                teacher=teacher(table()[1], 80),
+                adversarial=adversarial,
+            )
+            trainer, train, _ = make(defence=defence, epochs=1)
+            trainer.fit(train)
+            found.append(trainer.model.get_parameter("backbone.layers.0.weight").detach().clone())
+    pairs = [(0, 1), (2, 3), (1, 3)]  # moved rows count under labels, under a teacher, and differ
+    assert all(not torch.allclose(found[i], found[j], atol=1e-5) for i, j in pairs)
+
+
 def test_a_settled_task_is_taught_by_its_own_best_weights():
     trainer, train, valid = make(stopping=Distil(patience=2), epochs=60, batch_norm=False)
     history = trainer.fit(train, valid)
@@ -320,10 +383,37 @@ COMBINATIONS = {
         "taught": True,
         "stopping": Distil(),
     },
+    "Lookahead × a penalty that makes exact zeros": lambda: {
+        "penalties": [MaxNorm(0.3), L1(1e-3)],
+        "defence": Defence(lookahead=Lookahead()),
+    },
     "SWA × early stopping": lambda: {"defence": Defence(averaging=SWA())},
     "The input-gradient penalty × a method that combines the gradients of the tasks": lambda: {
         "balance": UPGrad(),
         "penalties": [InputGradient(0.1)],
+    },
+    "Adversarial training × a method that combines the gradients of the tasks": lambda: {
+        "balance": UPGrad(),
+        "defence": Defence(adversarial=Adversarial()),
+    },
+    "Adversarial training × the input-gradient penalty": lambda: {
+        "penalties": [InputGradient(0.1)],
+        "defence": Defence(adversarial=Adversarial()),
+    },
+    "Task SAM × a method that weighs losses": lambda: {"defence": Defence(task_sam=TaskSAM())},
+    "Task SAM × SAM or ASAM": lambda: {
+        "balance": UPGrad(),
+        "defence": Defence(task_sam=TaskSAM(), sam=ASAM()),
+    },
+    'Task SAM × `at` = "representation"': lambda: {
+        "balance": UPGrad(),
+        "at": "representation",
+        "defence": Defence(task_sam=TaskSAM()),
+    },
+    "Task SAM × `accumulate` above 1": lambda: {
+        "balance": UPGrad(),
+        "accumulate": 2,
+        "defence": Defence(task_sam=TaskSAM()),
     },
     '`accumulate` above 1 × `at` = "representation"': lambda: {
         "balance": UPGrad(),

@@ -257,20 +257,27 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         0.05
     """
     from polytask.optim import flat_cosine
+    from polytask.regularization.inputs import Adversarial
     from polytask.regularization.outputs import Distillation
-    from polytask.regularization.update import SAM, GradientNoise
+    from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead, TaskSAM
     from polytask.training import Defence
 
     update, averaging, distillation = run.update, run.averaging, run.distillation
+    inputs = run.inputs
     average = None
     if averaging.name == "ema":
         average = resolve("averaging", "ema")(averaging.decay)
     elif averaging.name == "swa":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
-        inputs=tuple(build_inputs(run.inputs, groups)),
-        sam=SAM(update.sam) if update.sam else None,
+        inputs=tuple(build_inputs(inputs, groups)),
+        adversarial=Adversarial(inputs.adversarial, inputs.adversarial_share)
+        if inputs.adversarial
+        else None,
+        sam=SAM(update.sam) if update.sam else ASAM(update.asam) if update.asam else None,
+        task_sam=TaskSAM(update.task_sam) if update.task_sam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
+        lookahead=Lookahead(update.lookahead, update.lookahead_share) if update.lookahead else None,
         averaging=average,
         dropout=flat_cosine() if run.model.dropout_schedule == "flat-cosine" else None,
         decay=flat_cosine() if run.optimizer.decay_schedule == "flat-cosine" else None,

@@ -1,26 +1,13 @@
 """Options that contradict each other are refused; nothing that the user asked for is ignored."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from polytask._checks import require
 from polytask.errors import InvalidArgument
 
 from .auto import decide
 from .catalogue import find
+from .condition import Condition
 from .method import Method
 from .run import RunConfig, Section, TargetConfig
-
-
-class Condition(NamedTuple):
-    """An option that has a meaning only together with another one."""
-
-    section: str
-    key: str
-    applies: Callable[[RunConfig], bool]
-    needs: str
-    """The option that gives it a meaning, as it is typed."""
-
 
 PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config", "plain-smooth-tchebycheff")
 """Balancing methods that take a preference."""
@@ -112,7 +99,12 @@ CONDITIONS = (
     Condition(
         "inputs", "c_mixup_bandwidth", lambda r: r.inputs.c_mixup > 0, "inputs.c_mixup above 0"
     ),
+    Condition(
+        "inputs", "adversarial_share", lambda r: r.inputs.adversarial > 0, "inputs.adversarial"
+    ),
+    Condition("update", "asam", lambda r: r.update.sam == 0, "update.sam=0"),
     Condition("update", "noise_decay", lambda r: r.update.noise > 0, "update.noise above 0"),
+    Condition("update", "lookahead_share", lambda r: r.update.lookahead > 0, "update.lookahead"),
     Condition("averaging", "decay", lambda r: r.averaging.name == "ema", 'averaging.name="ema"'),
     Condition("averaging", "start", lambda r: r.averaging.name == "swa", 'averaging.name="swa"'),
     *(

@@ -187,6 +187,10 @@ class InputsConfig(Section):
     """Standard deviation of normal noise on the scaled numeric inputs."""
     feature_dropout: Fraction = 0.0
     """Probability of dropping an input column."""
+    adversarial: NonNegative = 0.0
+    """Rows count a second time, their scaled numbers moved by this against the model; 0: off."""
+    adversarial_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Part of the loss that stays with the rows as they are."""
 
 
 class UpdateConfig(Section):
@@ -194,10 +198,19 @@ class UpdateConfig(Section):
 
     sam: NonNegative = 0.0
     """Radius of sharpness-aware minimisation; 0: off, usual 0.05. Doubles the cost."""
+    asam: NonNegative = 0.0
+    """The same in units of every weight's own size; 0: off, usual 0.5."""
+    task_sam: NonNegative = 0.0
+    """Radius around the weights in which every task looks for its own worst point; 0: off, usual
+    0.05. Two passes per task; for methods that combine task gradients."""
     noise: NonNegative = 0.0
     """Variance of gradient noise at the first update; 0: off, usual 0.01 to 1."""
     noise_decay: NonNegative = 0.55
     """Its variance falls with (1 + updates) to the minus this."""
+    lookahead: Annotated[int, Field(ge=0)] = 0
+    """Every so many updates the weights step back towards where they were; 0: off, usual 5."""
+    lookahead_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the way that is kept."""
 
 
 class AveragingConfig(Section):

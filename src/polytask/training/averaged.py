@@ -13,11 +13,11 @@ from polytask.regularization.weights import WeightAverage, update_batch_norm
 def measured_weights(
     model: nn.Module, averaging: WeightAverage | None, train: Batches
 ) -> Iterator[None]:
-    """Inside, the model holds the weights that count: the average once there is one.
+    """Inside, the model holds the weights that count: averaged or slow ones once there are any.
 
     Args:
         model: Gets its own weights and running statistics back afterwards.
-        averaging: The weight average of the run, or None.
+        averaging: What stands for the weights of the run, or None.
         train: Rows on which running statistics of averaged weights are measured anew.
     """
     if averaging is None or not averaging.active:

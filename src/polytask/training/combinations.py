@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from polytask.aggregation import Aggregator
 from polytask.errors import InvalidArgument, Unsupported
-from polytask.regularization.objective import InputGradient
+from polytask.regularization.objective import (
+    L2,
+    GraphLaplacian,
+    InputGradient,
+    MaxNorm,
+    MeanRegularised,
+    SoftSharing,
+    StartPoint,
+)
 from polytask.regularization.objective.conflicts import check_types
 from polytask.regularization.weights import SWA
 
@@ -44,6 +52,15 @@ def _mixing(plan: "Plan") -> int:
     return sum(technique.mixes for technique in plan.defence.inputs)
 
 
+WITHOUT_ZEROS = (L2, StartPoint, MeanRegularised, GraphLaplacian, SoftSharing, MaxNorm)
+"""Penalties whose proximal steps leave nothing behind that weights in between would lose."""
+
+
+def _zeros(plan: "Plan") -> bool:
+    steps = [penalty for penalty in plan.defence.penalties if penalty.acts == "prox"]
+    return not all(isinstance(penalty, WITHOUT_ZEROS) for penalty in steps)
+
+
 def _settles(plan: "Plan", action: str) -> bool:
     return plan.stopping.when_settled == action
 
@@ -55,6 +72,50 @@ REFUSALS: tuple[Refusal, ...] = (
         "it needs the objective before the backward pass, and such a method has none",
         "Use a method that weighs losses, or another penalty.",
         lambda plan: plan.defence.input_gradient is not None and _combines(plan),
+    ),
+    Refusal(
+        "Adversarial training",
+        "a method that combines the gradients of the tasks",
+        "rows are moved up the objective, and such a method has none",
+        "Use a method that weighs losses, or noise on the inputs.",
+        lambda plan: plan.defence.adversarial is not None and _combines(plan),
+    ),
+    Refusal(
+        "Adversarial training",
+        "the input-gradient penalty",
+        "the penalty would have a part in the direction in which rows are moved",
+        "Keep one of them; both make the loss change little with the inputs.",
+        lambda plan: (
+            plan.defence.adversarial is not None and plan.defence.input_gradient is not None
+        ),
+    ),
+    Refusal(
+        "Task SAM",
+        "a method that weighs losses",
+        "its one backward pass takes the gradients of all tasks at one point",
+        "Use a method that combines the gradients of the tasks, or SAM.",
+        lambda plan: plan.defence.task_sam is not None and not _combines(plan),
+    ),
+    Refusal(
+        "Task SAM",
+        "SAM or ASAM",
+        "both move the weights before the pass that counts",
+        "Keep one of them.",
+        lambda plan: plan.defence.task_sam is not None and plan.defence.sam is not None,
+    ),
+    Refusal(
+        "Task SAM",
+        '`at` = "representation"',
+        "at worst points of their own the tasks have no representation in common",
+        'Use at = "parameters".',
+        lambda plan: plan.defence.task_sam is not None and plan.at == "representation",
+    ),
+    Refusal(
+        "Task SAM",
+        "`accumulate` above 1",
+        "the worst point of a task depends on all rows of the update",
+        "Use a larger batch size.",
+        lambda plan: plan.defence.task_sam is not None and plan.accumulate > 1,
     ),
     Refusal(
         "`accumulate` above 1",
@@ -97,6 +158,13 @@ REFUSALS: tuple[Refusal, ...] = (
         "a task would have two teachers",
         "Use the stopping rule all or regret.",
         lambda plan: plan.defence.distillation is not None and _settles(plan, "distil"),
+    ),
+    Refusal(
+        "Lookahead",
+        "a penalty that makes exact zeros",
+        "its slow weights lie between two iterates, where a zero of one of them is none",
+        "Leave one of them out, or take a penalty without zeros, such as L2.",
+        lambda plan: plan.defence.lookahead is not None and _zeros(plan),
     ),
     Refusal(
         "SWA",

@@ -1,13 +1,14 @@
 """What a run does against overfitting, beyond model, loss and optimizer, in one value."""
 
+import re
 from dataclasses import dataclass
 from typing import final
 
 from polytask.optim import Schedule
-from polytask.regularization.inputs import InputRegularizer
+from polytask.regularization.inputs import Adversarial, InputRegularizer
 from polytask.regularization.objective import InputGradient, Penalty
 from polytask.regularization.outputs import Distillation, TeacherOutputs
-from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.update import Climb, GradientNoise, Lookahead, TaskSAM
 from polytask.regularization.weights import WeightAverage
 
 
@@ -21,8 +22,12 @@ class Defence:
             gradient, added to the objective once, after balancing.
         input_gradient: Penalty on the gradient of the loss with respect to the inputs.
         inputs: Applied to every training batch, in this order.
-        sam: Takes the gradient at a perturbed point.
+        adversarial: Trains on every row a second time, moved against the model.
+        sam: Takes the gradient at a perturbed point: `SAM` or `ASAM`.
+        task_sam: Takes every task's gradient at a perturbed point of its own.
         noise: Added to the gradient after clipping.
+        lookahead: Steps back every few updates; without `averaging`, its slow weights are measured,
+            kept and predicted with.
         averaging: The averaged weights are measured, kept and predicted with.
         dropout: Factor on every dropout probability over the run; None: constant.
         decay: Factor on the weight decay over the run; None: constant.
@@ -38,20 +43,32 @@ class Defence:
     penalties: tuple[Penalty, ...] = ()
     input_gradient: InputGradient | None = None
     inputs: tuple[InputRegularizer, ...] = ()
-    sam: SAM | None = None
+    adversarial: Adversarial | None = None
+    sam: Climb | None = None
+    task_sam: TaskSAM | None = None
     noise: GradientNoise | None = None
+    lookahead: Lookahead | None = None
     averaging: WeightAverage | None = None
     dropout: Schedule | None = None
     decay: Schedule | None = None
     distillation: Distillation | None = None
     teacher: TeacherOutputs | None = None
 
+    @property
+    def measured(self) -> WeightAverage | None:
+        """The weights that count now; None: the model's own."""
+        held = (self.averaging, self.lookahead)
+        return next((weights for weights in held if weights is not None and weights.active), None)
+
     def describe(self) -> list[tuple[str, str]]:
         """Every technique that is on, with its strength in words: (name, words)."""
         on: list[tuple[str, str]] = [
             (_name(penalty), penalty.describe()) for penalty in self.penalties
         ]
-        single = (self.input_gradient, *self.inputs, self.sam, self.noise, self.averaging)
+        single = (
+            self.input_gradient, *self.inputs, self.adversarial,
+            self.sam, self.task_sam, self.noise, self.lookahead, self.averaging,
+        )  # fmt: skip
         on += [(_name(technique), technique.describe()) for technique in single if technique]
         if self.dropout is not None:
             on.append(("dropout schedule", "the dropout probabilities follow it over the run"))
@@ -71,4 +88,5 @@ def _name(technique: object) -> str:
     name = type(technique).__name__
     if name.isupper() or len(name) <= 3:
         return name
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*", name)
+    return " ".join(w if len(w) > 1 and w.isupper() else w.lower() for w in words)

@@ -1,10 +1,11 @@
 """Forward passes of an update: the sums of the task losses, with or without a trace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from polytask.data.batch import Inputs
 from polytask.sharing.base import ModelOutput
@@ -62,7 +63,12 @@ class Forward:
         self._order = None if trivial else torch.tensor(order, device=device)
 
     def __call__(
-        self, example: Example, part: Part | None = None, *, watched: bool = False
+        self,
+        example: Example,
+        part: Part | None = None,
+        *,
+        watched: bool = False,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Passed:
         """One forward pass.
 
@@ -70,10 +76,16 @@ class Forward:
             example: The batch, perhaps mixed.
             part: Copies for the tasks, where their gradients are told apart.
             watched: The gradient with respect to the inputs will be asked for.
+            weights: Stand for the parameters of these names.
         """
         inputs = example.batch.inputs
         inputs = _watched(inputs) if watched else inputs
-        output: ModelOutput = self.model(inputs) if part is None else self.model(inputs, part=part)
+        options = {} if part is None else {"part": part}
+        output: ModelOutput = (
+            self.model(inputs, **options)
+            if weights is None
+            else functional_call(self.model, dict(weights), (inputs,), options)
+        )
         sums = training_sums(output.outputs, example, self.groups, self.teaching)
         return Passed(self.in_user_order(sums), [*output.shared.penalties.values()], inputs)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from polytask.aggregation import Aggregator
 from polytask.gradients import MultiTaskBackward, branch
+from polytask.regularization.update import TaskSAM
 
 from .forward import Forward
 from .loss_level import Seen
@@ -25,13 +26,22 @@ class GradientLevel:
         engine: Drives the method.
         forward: Runs the model.
         tasks: Names, in the user's order.
+        task_sam: Takes every task's loss at its own worst point; then the engine must know what is
+            shared, and a window has one micro-batch.
     """
 
-    def __init__(self, engine: MultiTaskBackward, forward: Forward, tasks: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: MultiTaskBackward,
+        forward: Forward,
+        tasks: Sequence[str],
+        task_sam: TaskSAM | None = None,
+    ) -> None:
         assert isinstance(engine.balance, Aggregator)
         self.engine = engine
         self.forward = forward
         self.tasks = tuple(tasks)
+        self.task_sam = task_sam
 
     def backward(self, examples: Sequence[Example], counts: Tensor, present: Tensor) -> Seen:
         """Adds the gradients of the window to ``.grad``.
@@ -44,6 +54,8 @@ class GradientLevel:
         divisors = torch.where(counts > 0, counts, 1.0)
         here = present.tolist()
         total = torch.zeros_like(divisors)
+        if self.task_sam is not None:
+            return self._at_worst_points(self.task_sam, examples[0], divisors, here)
         for example in examples:
             passed = self.forward(example, branch)
             total = total + passed.sums.detach()
@@ -59,6 +71,28 @@ class GradientLevel:
         if len(examples) > 1:
             report = self.engine.finish()
         return Seen(total, report.weights, report)
+
+    def _at_worst_points(
+        self, sam: TaskSAM, example: Example, divisors: Tensor, here: Sequence[bool]
+    ) -> Seen:
+        """One more pass per task, with the same dropout masks; running statistics move once."""
+        replay = self.forward.replay()
+        passed = self.forward(example)
+        if passed.penalties:
+            torch.autograd.backward(torch.stack([*passed.penalties]).sum(), retain_graph=True)
+        parameters = dict(self.forward.model.named_parameters())
+        statistics = self.forward.moving.statistics()
+        losses = []
+        for place, loss in enumerate((passed.sums / divisors).unbind()):
+            if not here[place]:
+                losses.append(loss)
+                continue
+            with replay.again():
+                there = self.forward(example, weights=sam.worst(parameters, loss))
+            losses.append(there.sums[place] / divisors[place])
+        report = self.engine(self._named(losses, here))
+        self.forward.moving.restore(statistics)
+        return Seen(passed.sums.detach(), report.weights, report)
 
     def _named(self, losses: Sequence[Tensor], here: Sequence[bool]) -> dict[str, Tensor | None]:
         """Task → its loss; None for a task that has no vote."""

@@ -17,6 +17,7 @@ from polytask.errors import FileProblem, InvalidArgument, OutOfMemory, TrainingD
 from polytask.optim import ParameterInfo, apply_decay, apply_rate
 from polytask.regularization.features import DropoutSchedule
 from polytask.regularization.objective import BoundPenalties
+from polytask.regularization.update import ASAM, unscaled
 from polytask.tasks.groups import TaskGroup
 
 from .averaged import measured_weights
@@ -91,8 +92,11 @@ class Loop:
             FrozenHeads(model, infos, self.history.tasks, device) if settling == "freeze" else None
         )
         self.dropout = DropoutSchedule(model, defence.dropout) if defence.dropout else None
-        if defence.averaging is not None:
-            defence.averaging.start(model)
+        for weights in (defence.lookahead, defence.averaging):
+            if weights is not None:
+                weights.start(model)
+        if isinstance(defence.sam, ASAM):
+            defence.sam.leave([*unscaled(infos), *plan.balance.parameters()])
         self.step = Step(
             model,
             groups,
@@ -197,7 +201,7 @@ class Loop:
         if isinstance(plan.balance, LossBalancer):
             plan.balance.end_epoch()
         self._measure_for_balancing()
-        with measured_weights(self.model, plan.defence.averaging, self.train):
+        with measured_weights(self.model, plan.defence.measured, self.train):
             record = self._record(seconds)
             broken = next((n for n, v in zip(history.tasks, record.valid, strict=True)
                            if not math.isfinite(v or 0)), None)  # fmt: skip

@@ -12,6 +12,7 @@ def loop_state(loop: "Loop") -> dict[str, Any]:
     """The state of a run between two updates."""
     plan = loop.plan
     plateau, averaging = plan.plateau, plan.defence.averaging
+    lookahead = plan.defence.lookahead
     return {
         "model": dict(loop.model.state_dict()),
         "kept": loop.kept.state_dict(),
@@ -20,6 +21,7 @@ def loop_state(loop: "Loop") -> dict[str, Any]:
         "stopping": plan.stopping.state_dict(),
         "plateau": plateau.state_dict() if plateau else None,
         "penalties": loop.penalties.state_dict() if loop.penalties else None,
+        "lookahead": lookahead.state_dict() if lookahead else None,
         "averaging": averaging.state_dict() if averaging else None,
         "teaching": loop.teaching.state_dict() if loop.teaching else None,
         "batches": loop.train.state_dict(),
@@ -43,6 +45,8 @@ def restore_loop(loop: "Loop", state: dict[str, Any]) -> None:
         plan.plateau.load_state_dict(state["plateau"])
     if loop.penalties is not None:
         loop.penalties.load_state_dict(state["penalties"])
+    if plan.defence.lookahead is not None:
+        plan.defence.lookahead.load_state_dict(state["lookahead"])
     if plan.defence.averaging is not None:
         plan.defence.averaging.load_state_dict(state["averaging"])
     if loop.teaching is not None:

@@ -9,8 +9,10 @@ from torch import Tensor
 from polytask.balancing import LinearBalancer, LossBalancer
 from polytask.data.batch import Inputs
 from polytask.gradients import BackwardReport
+from polytask.regularization.inputs import Adversarial
 from polytask.regularization.objective import InputGradient
 
+from .adversary import Adversary
 from .forward import Forward
 from .losses import Example
 
@@ -40,14 +42,20 @@ class LossLevel:
         balance: The method.
         forward: Runs the model.
         penalize: Penalty on the gradient of the objective with respect to the inputs.
+        adversarial: Rows count a second time, moved against the model.
     """
 
     def __init__(
-        self, balance: LossBalancer, forward: Forward, penalize: InputGradient | None
+        self,
+        balance: LossBalancer,
+        forward: Forward,
+        penalize: InputGradient | None,
+        adversarial: Adversarial | None = None,
     ) -> None:
         self.balance = balance
         self.forward = forward
         self.penalize = penalize
+        self.adversary = None if adversarial is None else Adversary(adversarial, forward)
 
     def backward(self, examples: Sequence[Example], counts: Tensor, present: Tensor) -> Seen:
         """Adds the gradients of the window to ``.grad``.
@@ -64,21 +72,28 @@ class LossLevel:
             losses = self.forward.look(examples, self.forward.replay()) / divisors
             known = self._weights(losses, present, counts)
         total, weights = torch.zeros_like(divisors), torch.zeros_like(divisors)
+        watched = self.penalize is not None or self.adversary is not None
         for example in examples:
-            passed = self.forward(example, watched=self.penalize is not None)
+            replay = None if self.adversary is None else self.forward.replay()
+            passed = self.forward(example, watched=watched)
             sums = passed.sums.detach()
             weights = (
                 known if known is not None else self._weights(sums / divisors, present, counts)
             )
-            objective = torch.dot(weights / divisors, passed.sums)
+            total = total + sums
+            factors, penalties = weights / divisors, [p / len(examples) for p in passed.penalties]
+            if self.adversary is not None and replay is not None:
+                penalty = torch.stack(penalties).sum() if penalties else None
+                self.adversary.backward(example, passed, factors, penalty, replay)
+                continue
+            objective = torch.dot(factors, passed.sums)
             if self.penalize is not None:
-                watched = _floating(passed.inputs)
-                objective = objective + self.penalize.value(objective, watched, rows)
-            for penalty in passed.penalties:
-                objective = objective + penalty / len(examples)
+                inputs = _floating(passed.inputs)
+                objective = objective + self.penalize.value(objective, inputs, rows)
+            for penalty in penalties:
+                objective = objective + penalty
             if objective.requires_grad:
                 torch.autograd.backward(objective)
-            total = total + sums
         return Seen(total, weights)
 
     def _weights(self, losses: Tensor, present: Tensor, counts: Tensor) -> Tensor:

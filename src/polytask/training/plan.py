@@ -55,11 +55,14 @@ class Plan:
         """
         if isinstance(self.balance, LossBalancer):
             return self.balance
+        shared = [i.parameter for i in infos if i.shared and i.role is not Role.HEAD]
         engine = MultiTaskBackward(
             self.balance,
             at=self.at,
             heads=self.heads,
             max_gradient_memory=self.max_gradient_memory,
+            # Passes of their own would make stacked heads look shared.
+            shared=(shared or None) if self.defence.task_sam is not None else None,
         )
-        engine.expect(i.parameter for i in infos if i.shared and i.role is not Role.HEAD)
+        engine.expect(shared)
         return engine

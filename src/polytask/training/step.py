@@ -4,13 +4,17 @@ counts of the window → input regularizers → forward → losses (sums, counts
 a teacher's → balance: the weights of the tasks → weighted sum, plus the penalties of the
 architecture and the penalties that act by gradient, added once and unweighted → backward →
 non-finite check (skips everything below) → global clip → gradient noise → optimizer step → proximal
-steps → frozen heads put back → weight average → a look at the losses after the update, for methods
-that compare them.
+steps → lookahead → frozen heads put back → weight average → a look at the losses after the update,
+for methods that compare them.
 
 Balancing works at one of two levels: `LossLevel` weighs the losses and differentiates their sum,
-`GradientLevel` combines the gradients of the tasks. With SAM everything from the forward to the
-backward runs twice, the second time at perturbed weights, with the same dropout masks and the same
-state of the balancing method; that state and running statistics move once.
+`GradientLevel` combines the gradients of the tasks. With SAM or ASAM everything from the
+forward to the backward runs twice, the second time at perturbed weights, with the same dropout
+masks and the same state of the balancing method; that state and running statistics move once. With
+adversarial training, `LossLevel` passes forward and backward through every row a second time, moved
+against the model, with the labels, masks and task weights of the first time. With task SAM,
+`GradientLevel` hands over every task's loss at that task's own worst point, from one pass more per
+task.
 """
 
 import math
@@ -88,9 +92,11 @@ class Step:
         names = [task.name for group in groups for task in group.tasks]
         tasks = [names[position] for position in user_order(groups)]
         self.level = (
-            GradientLevel(balance, self.forward, tasks)
+            GradientLevel(balance, self.forward, tasks, self.defence.task_sam)
             if isinstance(balance, MultiTaskBackward)
-            else LossLevel(balance, self.forward, self.defence.input_gradient)
+            else LossLevel(
+                balance, self.forward, self.defence.input_gradient, self.defence.adversarial
+            )
         )
         self.totals = torch.zeros(3, len(tasks), device=device)
         """Running sums over the epoch: losses · counts, counts, weights (user's order)."""
@@ -235,9 +241,11 @@ class Step:
         self.optimizer.step()
         if self.penalties is not None:
             self.penalties.prox_()
+        self.done += 1
+        if defence.lookahead is not None:
+            defence.lookahead.update(self.model, self.done, fraction)
         if self.frozen is not None:
             self.frozen.put_back()
-        self.done += 1
         if defence.averaging is not None:
             defence.averaging.update(self.model, self.done, fraction)
         fail_point("step.after-optimizer")

@@ -25,6 +25,7 @@ from polytask.optim import (
     constant,
 )
 from polytask.regularization.objective import BoundPenalties, InputGradient, Penalty
+from polytask.regularization.update import ASAM
 from polytask.sharing import AdaptedModel, MultiTaskModel, adapt, infer_roles
 from polytask.tasks import Task, TaskGroup, group_tasks
 
@@ -249,7 +250,9 @@ class Trainer:
         """The model's parameters; of a user's module, inferred by one backward pass per task."""
         if isinstance(model, MultiTaskModel):
             return model.roles()
-        needed = self._plan.defence.penalties or self._plan.stopping.when_settled == "freeze"
+        defence, settling = self._plan.defence, self._plan.stopping.when_settled
+        sharp = isinstance(defence.sam, ASAM) or defence.task_sam is not None
+        needed = defence.penalties or sharp or settling == "freeze"
         if isinstance(self._optimizer, Optimizer) and not needed:
             return []
         return infer_roles(model, groups, example)

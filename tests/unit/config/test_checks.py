@@ -14,6 +14,12 @@ CONTRADICTIONS = [
     ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "`optimizer.betas` has no effect"),
     ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0.0}}, "needs momentum"),
     ({"model": {"backbone": "tabm", "skip": True}}, "`model.skip` has no effect here: it needs"),
+    (
+        {"update": {"sam": 0.05, "asam": 0.5}},
+        "`update.asam` has no effect here: it needs update.sam=0",
+    ),
+    ({"update": {"lookahead_share": 0.8}}, "`update.lookahead_share` has no effect here"),
+    ({"inputs": {"adversarial_share": 0.8}}, "`inputs.adversarial_share` has no effect here"),
     ({"schedule": {"patience": 3}}, "`schedule.patience` has no effect here: it needs"),
     ({"schedule": {"name": "cosine", "factor": 0.5}}, "`schedule.factor` has no effect"),
     ({"training": {"stopping": "none", "patience": 3}}, "`training.patience` has no effect"),

@@ -1,5 +1,6 @@
 """Regularizers that change the rows of a batch before the model sees them."""
 
+from .adversarial import Adversarial
 from .base import InputRegularizer, Mixing
 from .c_mixup import CMixup
 from .cutmix import CutMix
@@ -9,6 +10,7 @@ from .mixup import Mixup
 from .noise import InputNoise
 
 __all__ = [
+    "Adversarial",
     "CMixup",
     "CutMix",
     "FeatureDropout",

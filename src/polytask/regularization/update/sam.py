@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
-from polytask._checks import positive
+from .climb import Climb, length_of
 
 
 @final
-class SAM:
+class SAM(Climb):
     """Sharpness-aware minimisation: looks for weights whose whole neighbourhood has a low loss.
 
     The optimizer steps from w with the gradient taken at w + ε, where
@@ -27,6 +26,7 @@ class SAM:
         InvalidArgument: If `rho` is not positive.
 
     Example:
+        >>> import torch
         >>> weight = nn.Parameter(torch.tensor([3.0, 4.0]))
         >>> weight.grad = torch.tensor([3.0, 4.0])
         >>> sam = SAM(rho=0.5)
@@ -46,45 +46,13 @@ class SAM:
     """
 
     def __init__(self, rho: float = 0.05) -> None:
-        positive("rho", rho)
-        self.rho = rho
+        super().__init__(rho)
 
-    @torch.no_grad()
-    def climb_(self, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
-        """Moves the parameters that have a gradient to w + ε.
-
-        A zero gradient moves nothing: there is no worst direction. Reads one number, the norm, back
-        from the device.
-
-        Args:
-            parameters: All parameters of the update.
-
-        Returns:
-            The parameters that were moved, each with a copy of what it was, for `restore_`.
-        """
-        moved = [parameter for parameter in parameters if parameter.grad is not None]
-        gradients = [p.grad for p in moved if p.grad is not None]
-        saved = [(parameter, parameter.detach().clone()) for parameter in moved]
-        if not gradients:
-            return saved
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        length = float(norm)
-        # Below this bound ρ/‖g‖ overflows; what is not a number goes on, for the step to see it.
-        if not length <= self.rho / torch.finfo(norm.dtype).max:
-            weights: list[Tensor] = list(moved)
-            torch._foreach_add_(weights, gradients, alpha=self.rho / length)
-        return saved
-
-    @torch.no_grad()
-    def restore_(self, saved: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
-        """Puts back the very bits that `climb_` moved; adding and subtracting would round.
-
-        Args:
-            saved: What `climb_` returned.
-        """
-        if saved:
-            moved, copies = zip(*saved, strict=True)
-            torch._foreach_copy_(list(moved), list(copies))
+    def direction(
+        self, weights: Sequence[nn.Parameter], gradients: Sequence[Tensor]
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """The gradient g, and ‖g‖."""
+        return gradients, length_of(gradients)
 
     def describe(self) -> str:
         """The radius, in words."""
