@@ -74,16 +74,17 @@ def teacher(groups, rows: int) -> TeacherOutputs:
     return outputs
 
 
-def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, **options):
+def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, layers=None, masks=None,
+         **options):  # fmt: skip
     tasks, groups, whole = table()
     with RandomScope(3):
         backbone = (
             TabM(6, width=8, depth=2, members=3, dropout=0.2)
             if members
             else MLP(6, width=12, depth=2, dropout=0.2,
-                     normalization="batch" if batch_norm else "none")
+                     normalization="batch" if batch_norm else "none", **(layers or {}))
         )  # fmt: skip
-        model = MultiTaskModel.hard(backbone, tasks)
+        model = MultiTaskModel.hard(backbone, tasks, **(masks or {}))
     train = ResidentBatches(part(whole, slice(0, 80)), batch_size=32, seed=1)
     valid = ResidentBatches(part(whole, slice(80, ROWS)), batch_size=64)
     options.setdefault("optimizer", OptimizerSpec(learning_rate=1e-2, weight_decay=0.0))
@@ -117,6 +118,16 @@ TECHNIQUES = {
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
+    },
+    "multi-sample dropout": lambda: {"masks": {"head_dropout": 0.3, "dropout_samples": 4}},
+    "multi-sample dropout, ensemble, mixup, sam": lambda: {
+        "members": True,
+        "masks": {"head_dropout": 0.3, "dropout_samples": 4},
+        "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05)),
+    },
+    "multi-sample dropout, combined gradients": lambda: {
+        "masks": {"head_dropout": 0.3, "dropout_samples": 4},
+        "balance": UPGrad(),
     },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},

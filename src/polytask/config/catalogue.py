@@ -23,6 +23,7 @@ FAMILIES = {
     "defence": "presets against overfitting: --defence NAME",
     "penalty": "terms on the weights: --penalty NAME=STRENGTH, or [[penalties]]",
     "input": "what is done to training rows: --set inputs.NAME=STRENGTH",
+    "layer": "what is done inside the network in training: --set model.NAME=STRENGTH",
     "update": "what is done to the gradient: --set update.NAME=STRENGTH",
     "averaging": "averaged weights are kept: --set averaging.name=NAME",
     "split": "which rows validate: --group, --time, --valid, --set data.split=COLUMN",

@@ -96,6 +96,9 @@ CONDITIONS = (
         lambda r: r.model.backbone == "residual-mlp",
         'model.backbone="residual-mlp"',
     ),
+    Condition(
+        "model", "dropout_samples", lambda r: r.model.head_dropout > 0, "model.head_dropout above 0"
+    ),
     Condition("model", "skip", lambda r: r.model.backbone == "mlp", 'model.backbone="mlp"'),
     Condition(
         "model",

@@ -203,6 +203,14 @@ DEFENCE: tuple[Method, ...] = (
         "Drops input columns row by row.",
     ),
     Method(
+        "dropout_samples",
+        "layer",
+        "polytask.sharing:MultiTaskModel",
+        "Several masks of head dropout per row; their losses are averaged.",
+        "the heads once more per mask",
+        "Inoue, 2019, arXiv 1905.09788",
+    ),
+    Method(
         "sam",
         "update",
         "polytask.regularization.update:SAM",

@@ -81,6 +81,8 @@ class ModelConfig(Section):
     """The dropout probabilities over the run."""
     head_dropout: Fraction = 0.0
     """On the features that each head reads, with a mask of its own per task."""
+    dropout_samples: Count = 1
+    """Head dropout only: masks per row, whose losses are averaged; usual 4 to 8."""
     drop_path: Fraction = 0.0
     """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
     members: Annotated[int, Field(ge=2)] = 32

@@ -71,6 +71,9 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     if model.head_dropout:
         words = f"{model.head_dropout:g} on the features of every head, with a mask of its own"
         on.append(("head dropout", words))
+    if model.dropout_samples > 1:
+        words = f"{model.dropout_samples} masks of head dropout per row, their losses averaged"
+        on.append(("multi-sample dropout", words))
     if model.backbone == "residual-mlp" and model.drop_path:
         on.append(("stochastic depth", f"up to {model.drop_path:g}, rising with depth"))
     if model.backbone == "tabm":

@@ -189,6 +189,7 @@ def build_model(prepared: Prepared, run: RunConfig) -> MultiTaskModel:
             HardSharing(names, backbone.width),
             prepared.groups,
             head_dropout=run.model.head_dropout,
+            dropout_samples=run.model.dropout_samples,
         )
 
 
