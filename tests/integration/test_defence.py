@@ -119,6 +119,16 @@ TECHNIQUES = {
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
     },
+    "drop connect": lambda: {"layers": {"drop_connect": 0.2}},
+    "drop connect, penalties, sam, schedule": lambda: {
+        "layers": {"drop_connect": 0.2},
+        "penalties": [L1(1e-3), Spectral(0.01)],
+        "defence": Defence(sam=SAM(0.05), dropout=flat_cosine()),
+    },
+    "drop connect, combined gradients": lambda: {
+        "layers": {"drop_connect": 0.2},
+        "balance": UPGrad(),
+    },
     "multi-sample dropout": lambda: {"masks": {"head_dropout": 0.3, "dropout_samples": 4}},
     "multi-sample dropout, ensemble, mixup, sam": lambda: {
         "members": True,

@@ -163,6 +163,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
+        ({"model": {"drop_connect": 0.3}}, "DropConnect"),
         ({"model": {"head_dropout": 0.3, "dropout_samples": 4}}, "multi-sample dropout"),
         ({"update": {"sam": 0.05}}, "SAM"),
         ({"update": {"noise": 0.1}}, "gradient noise"),
@@ -184,6 +185,8 @@ def test_every_technique_is_listed_with_its_strength(sections, name, frame):
     [
         {"head_dropout": 0.3},
         {"head_dropout": 0.3, "dropout_samples": 4},
+        {"drop_connect": 0.3},
+        {"backbone": "residual-mlp", "drop_connect": 0.3, "dropout_schedule": "flat-cosine"},
         {"backbone": "residual-mlp", "drop_path": 0.3, "depth": 2},
         {"backbone": "tabm", "members": 3, "embedding": "piecewise-linear", "bins": 4},
     ],

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import Backbone
+from .drop_connect import linear_layer
 from .layers import activation as activation_layer
 from .layers import check_sizes, present
 from .layers import normalization as normalization_layer
@@ -31,6 +32,8 @@ class MLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         skip: Whether the input stands beside the last layer, features = [h_depth, h₀], so that
             the heads on top are a linear model and a network in one (wide and deep).
+        drop_connect: Probability of dropping a weight of W_i while training, in [0, 1); see
+            `DropConnect`.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,6 +65,7 @@ class MLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         skip: bool = False,
+        drop_connect: float = 0.0,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -78,12 +82,14 @@ class MLP(Backbone):
         }
         if skip:
             self.architecture["skip"] = True
+        if drop_connect > 0:
+            self.architecture["drop_connect"] = drop_connect
         self.input = TableInput(numeric, cardinalities)
         self.width = width + self.input.width if skip else width
         layers: list[nn.Module] = []
         for index in range(depth):
             layers += [
-                nn.Linear(width if index else self.input.width, width),
+                linear_layer(width if index else self.input.width, width, drop_connect),
                 normalization_layer(normalization, width),
                 activation_layer(activation),
                 nn.Dropout(dropout),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from polytask._checks import probability
 
 from .base import Backbone
+from .drop_connect import linear_layer
 from .layers import DropPath, check_sizes, present
 from .layers import activation as activation_layer
 from .layers import normalization as normalization_layer
@@ -32,6 +33,8 @@ class ResidualMLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         drop_path: Probability of dropping the last block of a sample while training, in [0, 1);
             block i of n is dropped with i/n of it.
+        drop_connect: Probability of dropping a weight of W_i and V_i while training, in [0, 1);
+            see `DropConnect`.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,6 +65,7 @@ class ResidualMLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         drop_path: float = 0.0,
+        drop_connect: float = 0.0,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -79,16 +83,18 @@ class ResidualMLP(Backbone):
         }
         if drop_path > 0:
             self.architecture["drop_path"] = drop_path
+        if drop_connect > 0:
+            self.architecture["drop_connect"] = drop_connect
         self.input = TableInput(numeric, cardinalities)
-        self.stem = nn.Linear(self.input.width, width)
+        self.stem = linear_layer(self.input.width, width, drop_connect)
         self.blocks = nn.ModuleList(
             present(
                 [
                     normalization_layer(normalization, width),
-                    nn.Linear(width, width),
+                    linear_layer(width, width, drop_connect),
                     activation_layer(activation),
                     nn.Dropout(dropout),
-                    nn.Linear(width, width),
+                    linear_layer(width, width, drop_connect),
                     DropPath(drop_path * number / depth),
                 ]
             )

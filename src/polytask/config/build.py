@@ -64,6 +64,8 @@ def build_backbone(
             arguments["embedding"] = max(1, min(EMBEDDING, INPUT_WIDTH // numeric))
     else:
         arguments["normalization"] = config.normalization
+        if config.drop_connect:
+            arguments["drop_connect"] = config.drop_connect
     if config.backbone == "mlp" and config.skip:
         arguments["skip"] = True
     if config.backbone == "residual-mlp" and config.drop_path:

@@ -25,12 +25,16 @@ class Condition(NamedTuple):
 PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config", "plain-smooth-tchebycheff")
 """Balancing methods that take a preference."""
 
+DROPPING = ("dropout", "head_dropout", "drop_path", "drop_connect")
+"""Options of the model that a dropout schedule moves."""
+
 HELD_OUT = ("performance",)
 """Balancing methods that measure something on training rows set aside for them."""
 
 _COMBINES = 'a method that combines task gradients, such as balance.name="upgrad"'
 _WEIGHS = 'a method that weighs task gradients, such as balance.name="upgrad"'
 _PREFERRING = f"one of balance.name={', '.join(PREFERRING)}"
+_PERCEPTRONS = 'model.backbone="mlp" or "residual-mlp"'
 _HELD_OUT = f"one of balance.name={', '.join(HELD_OUT)}"
 
 CONDITIONS = (
@@ -78,11 +82,9 @@ CONDITIONS = (
         Condition("model", key, lambda r: r.model.backbone == "tabm", 'model.backbone="tabm"')
         for key in ("members", "embedding")
     ),
-    Condition(
-        "model",
-        "normalization",
-        lambda r: r.model.backbone != "tabm",
-        'model.backbone="mlp" or "residual-mlp"',
+    *(
+        Condition("model", key, lambda r: r.model.backbone != "tabm", _PERCEPTRONS)
+        for key in ("normalization", "drop_connect")
     ),
     Condition(
         "model",
@@ -103,7 +105,7 @@ CONDITIONS = (
     Condition(
         "model",
         "dropout_schedule",
-        lambda r: r.model.dropout > 0 or r.model.head_dropout > 0 or r.model.drop_path > 0,
+        lambda r: any(getattr(r.model, key) > 0 for key in DROPPING),
         "dropout above 0",
     ),
     Condition(

@@ -203,6 +203,14 @@ DEFENCE: tuple[Method, ...] = (
         "Drops input columns row by row.",
     ),
     Method(
+        "drop_connect",
+        "layer",
+        "polytask.regularization.features:DropConnect",
+        "Drops single weights instead of units.",
+        "a mask per weight and batch",
+        "Wan et al., ICML 2013",
+    ),
+    Method(
         "dropout_samples",
         "layer",
         "polytask.sharing:MultiTaskModel",

@@ -85,6 +85,8 @@ class ModelConfig(Section):
     """Head dropout only: masks per row, whose losses are averaged; usual 4 to 8."""
     drop_path: Fraction = 0.0
     """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
+    drop_connect: Fraction = 0.0
+    """MLPs only: probability of dropping a single weight of the backbone's linear layers."""
     members: Annotated[int, Field(ge=2)] = 32
     """TabM only: networks that share their weights and learn separately."""
     embedding: Literal["none", "piecewise-linear"] = "none"

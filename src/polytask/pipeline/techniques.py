@@ -76,6 +76,11 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
         on.append(("multi-sample dropout", words))
     if model.backbone == "residual-mlp" and model.drop_path:
         on.append(("stochastic depth", f"up to {model.drop_path:g}, rising with depth"))
+    if model.drop_connect:
+        words = (
+            f"{model.drop_connect:g} of the weights of the linear layers, another mask per batch"
+        )
+        on.append(("DropConnect", words))
     if model.backbone == "tabm":
         on.append(("ensemble", f"{model.members} members that share weights, losses separate"))
     if model.embedding != "none":

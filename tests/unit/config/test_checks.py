@@ -13,6 +13,7 @@ CONTRADICTIONS = [
     ({"optimizer": {"name": "adam", "momentum": 0.9}}, "`optimizer.momentum` has no effect"),
     ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "`optimizer.betas` has no effect"),
     ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0.0}}, "needs momentum"),
+    ({"model": {"backbone": "tabm", "drop_connect": 0.1}}, "`model.drop_connect` has no effect"),
     ({"model": {"dropout_samples": 4}}, "`model.dropout_samples` has no effect here: it needs"),
     ({"model": {"backbone": "tabm", "skip": True}}, "`model.skip` has no effect here: it needs"),
     ({"schedule": {"patience": 3}}, "`schedule.patience` has no effect here: it needs"),

@@ -27,7 +27,8 @@ def mc_dropout(model: nn.Module) -> Iterator[None]:
     """Inside, dropout is on and everything else is in evaluation mode.
 
     Normalisation keeps its running statistics, members of an ensemble are averaged, and
-    stochastic depth is off. The modes of all modules are put back at the end, after errors too.
+    stochastic depth and DropConnect are off. The modes of all modules are put back at the end,
+    after errors too.
 
     Args:
         model: Any model with dropout: layers, or modules with dropout of their own (heads with a
