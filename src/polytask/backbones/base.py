@@ -1,7 +1,7 @@
 """The contract of a backbone: encoded inputs in, one feature vector per row out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -24,3 +24,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded inputs → features; as many rows out as in."""
+
+    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """Named scalars that join the objective in training, once and unweighted; usually none.
+
+        Args:
+            heads: The weights that read the features, ``[…, outputs, width]`` each.
+        """
+        return {}

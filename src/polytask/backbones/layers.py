@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.functional import dropout as dropout_of
 
-from polytask._checks import one_of, probability, require
+from polytask._checks import at_least, one_of, positive, probability, require
 from polytask.errors import PolytaskWarning
+
+from .concrete_dropout import ConcreteDropout
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -145,6 +147,34 @@ def check_sizes(width: int, depth: int, dropout: float) -> None:
             PolytaskWarning,
             stacklevel=3,
         )
+
+
+def dropout_layer(p: float, learned: bool) -> nn.Module:
+    """A new dropout layer.
+
+    Args:
+        p: Its probability.
+        learned: Whether p is only where it begins (`ConcreteDropout`).
+
+    Example:
+        >>> dropout_layer(0.1, learned=False)
+        Dropout(p=0.1, inplace=False)
+    """
+    return ConcreteDropout(p) if learned else nn.Dropout(p)
+
+
+def check_learned(dropout: float, rows: int, length_scale: float) -> None:
+    """Requires what learned dropout needs.
+
+    Args:
+        dropout: Where the probabilities begin.
+        rows: Training rows; 0 if the probabilities are not learned.
+        length_scale: Of the prior of the weights.
+    """
+    at_least("concrete_rows", rows, 0)
+    positive("length_scale", length_scale)
+    if rows:
+        require(dropout > 0, "dropout", "be above 0 to be learned", dropout)
 
 
 def present(layers: list[nn.Module]) -> nn.Sequential:

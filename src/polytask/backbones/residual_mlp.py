@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from polytask._checks import probability
 
 from .base import Backbone
+from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
 from .drop_connect import linear_layer
-from .layers import DropPath, check_sizes, present
+from .layers import DropPath, check_learned, check_sizes, dropout_layer, present
 from .layers import activation as activation_layer
 from .layers import normalization as normalization_layer
 from .table_input import TableInput
@@ -35,6 +36,9 @@ class ResidualMLP(Backbone):
             block i of n is dropped with i/n of it.
         drop_connect: Probability of dropping a weight of W_i and V_i while training, in [0, 1);
             see `DropConnect`.
+        concrete_rows: N, the training rows, if dropout probabilities are to be learned, each from
+            `dropout` on (`ConcreteDropout`); 0: they stay.
+        length_scale: Of the prior of the weights under learned dropout, positive.
 
     Shapes:
         inputs: As `TableInput`.
@@ -66,9 +70,14 @@ class ResidualMLP(Backbone):
         normalization: str = "none",
         drop_path: float = 0.0,
         drop_connect: float = 0.0,
+        concrete_rows: int = 0,
+        length_scale: float = 1e-2,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
+        check_learned(dropout, concrete_rows, length_scale)
+        self.concrete_rows = concrete_rows
+        self.length_scale = length_scale
         probability("drop_path", drop_path)
         self.width = width
         self.architecture: dict[str, Any] = {
@@ -85,6 +94,8 @@ class ResidualMLP(Backbone):
             self.architecture["drop_path"] = drop_path
         if drop_connect > 0:
             self.architecture["drop_connect"] = drop_connect
+        if concrete_rows:
+            self.architecture |= {"concrete_rows": concrete_rows, "length_scale": length_scale}
         self.input = TableInput(numeric, cardinalities)
         self.stem = linear_layer(self.input.width, width, drop_connect)
         self.blocks = nn.ModuleList(
@@ -93,7 +104,7 @@ class ResidualMLP(Backbone):
                     normalization_layer(normalization, width),
                     linear_layer(width, width, drop_connect),
                     activation_layer(activation),
-                    nn.Dropout(dropout),
+                    dropout_layer(dropout, concrete_rows > 0),
                     linear_layer(width, width, drop_connect),
                     DropPath(drop_path * number / depth),
                 ]
@@ -104,7 +115,7 @@ class ResidualMLP(Backbone):
             [
                 normalization_layer(normalization, width),
                 activation_layer(activation),
-                nn.Dropout(dropout),
+                dropout_layer(dropout, concrete_rows > 0),
             ]
         )
 
@@ -115,3 +126,15 @@ class ResidualMLP(Backbone):
             hidden = hidden + block(hidden)
         features: Tensor = self.last(hidden)
         return features
+
+    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """What learned dropout adds: V_i reads that of its block, and heads read the last."""
+        pairs: list[Concrete] = []
+        for layers in (*self.blocks, self.last):
+            linear = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+            pairs += [
+                Concrete(layer, linear[-1] if linear else None)
+                for layer in layers
+                if isinstance(layer, ConcreteDropout)
+            ]
+        return concrete_term(pairs, heads, self.concrete_rows, self.length_scale)

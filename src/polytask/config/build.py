@@ -38,7 +38,11 @@ INPUT_WIDTH = 1024
 
 
 def build_backbone(
-    config: ModelConfig, numeric: int, cardinalities: Sequence[int], rows: "Tensor | None" = None
+    config: ModelConfig,
+    numeric: int,
+    cardinalities: Sequence[int],
+    rows: "Tensor | None" = None,
+    number: int = 1,
 ) -> "Backbone":
     """The backbone for a table.
 
@@ -47,6 +51,7 @@ def build_backbone(
         numeric: Width of the encoded numeric input.
         cardinalities: Levels of each column that becomes an embedding.
         rows: Encoded numeric inputs of the training rows, for bins of an embedding.
+        number: Of training rows, for learned dropout.
     """
     make = resolve("backbone", config.backbone, option="model.backbone")
     arguments: dict[str, Any] = {
@@ -64,6 +69,8 @@ def build_backbone(
             arguments["embedding"] = max(1, min(EMBEDDING, INPUT_WIDTH // numeric))
     else:
         arguments["normalization"] = config.normalization
+        if config.concrete_dropout:
+            arguments |= {"concrete_rows": number, "length_scale": config.concrete_length_scale}
         if config.drop_connect:
             arguments["drop_connect"] = config.drop_connect
     if config.backbone == "mlp" and config.skip:

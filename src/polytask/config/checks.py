@@ -8,6 +8,7 @@ from polytask.errors import InvalidArgument
 
 from .auto import decide
 from .catalogue import find
+from .linear_checks import check_linear
 from .method import Method
 from .run import RunConfig, Section, TargetConfig
 
@@ -30,6 +31,12 @@ DROPPING = ("dropout", "head_dropout", "drop_path", "drop_connect")
 
 HELD_OUT = ("performance",)
 """Balancing methods that measure something on training rows set aside for them."""
+
+
+def _moves_dropout(run: RunConfig) -> bool:
+    learned = ("dropout",) if run.model.concrete_dropout else ()
+    return any(getattr(run.model, key) > 0 for key in DROPPING if key not in learned)
+
 
 _COMBINES = 'a method that combines task gradients, such as balance.name="upgrad"'
 _WEIGHS = 'a method that weighs task gradients, such as balance.name="upgrad"'
@@ -88,6 +95,18 @@ CONDITIONS = (
     ),
     Condition(
         "model",
+        "concrete_dropout",
+        lambda r: r.model.backbone != "tabm" and r.model.dropout > 0,
+        f"{_PERCEPTRONS}, and model.dropout above 0",
+    ),
+    Condition(
+        "model",
+        "concrete_length_scale",
+        lambda r: r.model.concrete_dropout,
+        "model.concrete_dropout=true",
+    ),
+    Condition(
+        "model",
         "bins",
         lambda r: r.model.embedding == "piecewise-linear",
         'model.embedding="piecewise-linear"',
@@ -105,8 +124,8 @@ CONDITIONS = (
     Condition(
         "model",
         "dropout_schedule",
-        lambda r: any(getattr(r.model, key) > 0 for key in DROPPING),
-        "dropout above 0",
+        _moves_dropout,
+        "dropout above 0 that is not learned",
     ),
     Condition(
         "optimizer",
@@ -148,13 +167,6 @@ CONDITIONS = (
 )
 
 
-LINEAR_IGNORES = (
-    "model", "optimizer", "schedule", "balance", "penalties", "inputs", "update", "averaging",
-    "distillation",
-)  # fmt: skip
-"""Sections that say how a network is trained: the preset linear trains none."""
-
-
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
     """Refuses a run whose options contradict each other.
 
@@ -170,7 +182,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
     """
     if run.defence == "linear":
-        _check_linear(run, explicit)
+        check_linear(run, explicit)
     run = decide(run)
     _check_targets(run)
     balance = run.balance
@@ -281,30 +293,6 @@ def _check_balance(run: RunConfig) -> None:
         rule = f'be {needed} or more, for `balance.name` = "krum" to choose from'
         advice = 'Name more, lower its options, or take another method, such as "upgrad".'
         require(len(run.targets) >= needed, "targets", rule, len(run.targets), advice)
-
-
-def _check_linear(run: RunConfig, explicit: bool) -> None:
-    for section in LINEAR_IGNORES:
-        value = getattr(run, section)
-        default = type(run).model_fields[section].get_default()
-        named = explicit and section in run.model_fields_set and bool(value) and value != ()
-        if value != default or (named and not isinstance(value, tuple) and value.model_fields_set):
-            raise InvalidArgument(
-                f'`{section}` has no effect here: `defence` = "linear" fits a linear model, not a '
-                "network. Leave it out, or choose another preset."
-            )
-    training = run.training.model_fields_set - {"device", "threads"}
-    if training:
-        raise InvalidArgument(
-            f'`training.{min(training)}` has no effect here: `defence` = "linear" fits a linear '
-            "model, not a network. Leave it out, or choose another preset."
-        )
-    weighted = [target.name for target in run.targets if target.weight != 1.0]
-    if weighted:
-        raise InvalidArgument(
-            f"`weight` of target {weighted[0]!r} has no effect here: a linear model fits every "
-            "target by itself. Leave it out."
-        )
 
 
 def _check_refit(run: RunConfig, valid_file: bool) -> None:

@@ -203,6 +203,14 @@ DEFENCE: tuple[Method, ...] = (
         "Drops input columns row by row.",
     ),
     Method(
+        "concrete_dropout",
+        "layer",
+        "polytask.regularization.features:ConcreteDropout",
+        "Learns the dropout probability of every layer.",
+        "none",
+        "Gal, Hron & Kendall, NeurIPS 2017, arXiv 1705.07832",
+    ),
+    Method(
         "drop_connect",
         "layer",
         "polytask.regularization.features:DropConnect",

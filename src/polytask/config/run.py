@@ -85,6 +85,10 @@ class ModelConfig(Section):
     """Head dropout only: masks per row, whose losses are averaged; usual 4 to 8."""
     drop_path: Fraction = 0.0
     """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
+    concrete_dropout: bool = False
+    """MLPs only: probabilities after hidden activations are learned, each from `dropout` on."""
+    concrete_length_scale: Positive = 0.01
+    """Concrete dropout only: length-scale of the prior of the weights."""
     drop_connect: Fraction = 0.0
     """MLPs only: probability of dropping a single weight of the backbone's linear layers."""
     members: Annotated[int, Field(ge=2)] = 32

@@ -244,6 +244,10 @@ class Heads(nn.Module):
                 outputs[group.name] = stack(read, cut, samples)
         return outputs
 
+    def weights(self) -> list[Tensor]:
+        """The weights of all heads, ``[k, outputs, width]`` per group, with members in between."""
+        return [next(stack.parameters()) for stack in self.stacks]
+
     def of(self, task: str) -> tuple[Tensor, Tensor]:
         """Weight and bias of one task's head: views, so that writing in them moves the head.
 

@@ -15,6 +15,7 @@ from polytask.tasks.groups import TaskGroup, group_tasks
 
 from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
+from .dropouts import has_terms, refuse_learned_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
@@ -51,6 +52,7 @@ class MultiTaskModel(nn.Module):
             of members than it has, if `head_dropout` is no probability, or if there are samples
             without it.
         UnknownName: If a task is asked for that does not exist.
+        Unsupported: For learned dropout whose term nobody adds (see `Backbone.terms`).
 
     Example:
         >>> import numpy as np, torch
@@ -87,6 +89,8 @@ class MultiTaskModel(nn.Module):
             dropout_samples,
         )
         super().__init__()
+        if not (isinstance(sharing, HardSharing) and has_terms(backbone)):
+            refuse_learned_dropout(backbone)
         self.backbone = backbone
         self.sharing = sharing
         self.members = backbone.members
@@ -155,6 +159,9 @@ class MultiTaskModel(nn.Module):
         shared = self.sharing(features, tasks)
         shared = shared._replace(representations=parted(shared.representations, part))
         outputs: dict[str, Tensor] = self.heads(shared, tasks)
+        if self.training:
+            terms = self.backbone.terms(self.heads.weights())
+            shared = shared._replace(penalties={**shared.penalties, **terms})
         if self.members > 1 and not self.training:
             outputs = {
                 group.name: average_members(outputs[group.name], group)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask._checks import at_least, require
+from polytask.backbones.concrete_dropout import ConcreteDropout
 from polytask.data.batch import Inputs
 
 from .layers import dropout_attribute
@@ -99,5 +100,7 @@ def sample_outputs(
 
 
 def _drops(module: nn.Module) -> bool:
+    if isinstance(module, ConcreteDropout):
+        return True
     attribute = dropout_attribute(module)
     return attribute is not None and float(getattr(module, attribute)) > 0
