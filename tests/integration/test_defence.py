@@ -13,7 +13,14 @@ from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.optim import OptimizerSpec, flat_cosine
-from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+from polytask.regularization.inputs import (
+    CMixup,
+    CutMix,
+    FeatureDropout,
+    InputNoise,
+    ManifoldMixup,
+    Mixup,
+)
 from polytask.regularization.objective import (
     L1,
     SRIP,
@@ -115,6 +122,16 @@ TECHNIQUES = {
     "input gradient": lambda: {"penalties": [InputGradient(0.1)]},
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},
+    "manifold mixup": lambda: {"defence": Defence(inputs=(ManifoldMixup(layers=2),))},
+    "manifold mixup, ensemble, accumulated, sam, noise": lambda: {
+        "members": True,
+        "accumulate": 2,
+        "defence": Defence(inputs=(ManifoldMixup(layers=2), InputNoise(0.1)), sam=SAM(0.05)),
+    },
+    "manifold mixup, combined gradients": lambda: {
+        "defence": Defence(inputs=(ManifoldMixup(layers=2),)),
+        "balance": UPGrad(),
+    },
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
@@ -321,19 +338,23 @@ def test_swa_measures_batch_statistics_anew():
 
 
 COMBINATIONS = {
-    "mixup, C-Mixup or cutmix × another of them": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × another of them": lambda: {
         "defence": Defence(inputs=(Mixup(0.2), CutMix(0.5)))
     },
-    "mixup, C-Mixup or cutmix × distillation": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × distillation": lambda: {
         "defence": Defence(
             inputs=(Mixup(0.2),),
             distillation=Distillation(),
             teacher=teacher(table()[1], 80),
         )
     },
-    "mixup, C-Mixup or cutmix × the stopping rule distil": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × the stopping rule distil": lambda: {
         "defence": Defence(inputs=(Mixup(0.2),)),
         "stopping": Distil(),
+    },
+    "Manifold mixup × the input-gradient penalty": lambda: {
+        "defence": Defence(inputs=(ManifoldMixup(layers=1),)),
+        "penalties": [InputGradient(0.1)],
     },
     "Distillation from a teacher × the stopping rule distil": lambda: {
         "taught": True,
@@ -365,6 +386,14 @@ def test_refused_combinations(pair):
     with pytest.raises(Unsupported) as error:
         make(**COMBINATIONS[pair]())
     assert str(error.value).startswith(f"{one} cannot be combined with {other}: ")
+
+
+@pytest.mark.parametrize("layers", [3, 1])
+def test_layers_that_are_not_handed_out_are_refused(layers):
+    options = {"layers": {"skip": True}} if layers == 1 else {}
+    trainer, train, _ = make(defence=Defence(inputs=(ManifoldMixup(layers=layers),)), **options)
+    with pytest.raises(Unsupported, match="ManifoldMixup mixes up to hidden layer"):
+        trainer.fit(train)
 
 
 def test_every_refusal_has_a_test():

@@ -161,6 +161,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
     [
         ({"inputs": {"mixup": 0.2}}, "mixup"),
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
+        ({"inputs": {"manifold_mixup": 2.0}}, "manifold mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
         ({"model": {"drop_connect": 0.3}}, "DropConnect"),
@@ -276,6 +277,7 @@ def test_dropout_masks_in_predictions(frame):
 REFUSED = {
     "swa": {"averaging": {"name": "swa"}},
     "mixing twice": {"inputs": {"mixup": 0.2, "cutmix": 0.5}},
+    "mixing inputs and layers": {"inputs": {"mixup": 0.2, "manifold_mixup": 2.0}},
     "mixing and a teacher": {
         "inputs": {"mixup": 0.2},
         "distillation": {"teacher": "single-task"},

@@ -11,6 +11,7 @@ from torch.nn.functional import dropout as dropout_of
 from polytask._checks import at_least, one_of, positive, probability, require
 from polytask.errors import PolytaskWarning
 
+from .base import Mix
 from .concrete_dropout import ConcreteDropout
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -191,3 +192,37 @@ def present(layers: list[nn.Module]) -> nn.Sequential:
             and not (isinstance(layer, (nn.Dropout, DropPath)) and layer.p == 0)
         )
     )
+
+
+def through(
+    layers: nn.Sequential, hidden: Tensor, mix: Mix | None, starts: type[nn.Module]
+) -> Tensor:
+    """Runs layers in order, and hands what stands before each further `starts` to `mix`.
+
+    Args:
+        layers: Blocks, one after the other.
+        hidden: What goes in.
+        mix: Gets the number of the block, from 1, and its output; None: nothing is handed out.
+        starts: Type of the first layer of every block.
+
+    Example:
+        >>> import torch
+        >>> layers = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
+        >>> seen = []
+        >>> def mix(number, hidden):
+        ...     seen.append(number)
+        ...     return hidden
+        >>> _ = through(layers, torch.zeros(1, 1), mix, nn.Linear)
+        >>> seen
+        [1, 2]
+    """
+    if mix is None:
+        done: Tensor = layers(hidden)
+        return done
+    number = 0
+    for layer in layers:
+        if isinstance(layer, starts):
+            hidden = mix(number, hidden) if number else hidden
+            number += 1
+        hidden = layer(hidden)
+    return mix(number, hidden)

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .base import Backbone
+from .base import Backbone, Mix
 from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
 from .drop_connect import linear_layer
 from .layers import activation as activation_layer
-from .layers import check_learned, check_sizes, dropout_layer, present
+from .layers import check_learned, check_sizes, dropout_layer, present, through
 from .layers import normalization as normalization_layer
 from .table_input import TableInput
 
@@ -106,11 +106,15 @@ class MLP(Backbone):
                 dropout_layer(dropout, concrete_rows > 0),
             ]
         self.layers = present(layers)
+        # With `skip` the heads would read inputs that no layer has mixed.
+        self.mixable = 0 if skip else depth
 
-    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
-        """Encoded rows → features."""
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None
+    ) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features, perhaps mixed after one of the layers h_1, …, h_depth."""
         rows: Tensor = self.input(inputs)
-        features: Tensor = self.layers(rows)
+        features: Tensor = through(self.layers, rows, mix, nn.Linear)
         return torch.cat((features, rows), dim=1) if self.skip else features
 
     def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polytask._checks import probability
 
-from .base import Backbone
+from .base import Backbone, Mix
 from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
 from .drop_connect import linear_layer
 from .layers import DropPath, check_learned, check_sizes, dropout_layer, present
@@ -111,6 +111,7 @@ class ResidualMLP(Backbone):
             )
             for number in range(1, depth + 1)
         )
+        self.mixable = depth + 1
         self.last = present(
             [
                 normalization_layer(normalization, width),
@@ -119,11 +120,15 @@ class ResidualMLP(Backbone):
             ]
         )
 
-    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
-        """Encoded rows → features."""
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None
+    ) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features, perhaps mixed at h_0 (layer 1), …, h_depth (depth + 1)."""
         hidden: Tensor = self.stem(self.input(inputs))
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, 1):
+            hidden = hidden if mix is None else mix(number, hidden)
             hidden = hidden + block(hidden)
+        hidden = hidden if mix is None else mix(self.mixable, hidden)
         features: Tensor = self.last(hidden)
         return features
 

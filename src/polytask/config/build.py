@@ -224,14 +224,24 @@ def _edges(option: str, edges: object) -> dict[tuple[str, str], float]:
     return pairs
 
 
-def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":
+def build_inputs(
+    config: InputsConfig, groups: "Sequence[TaskGroup]", layers: int = 1
+) -> "list[InputRegularizer]":
     """What is done to the rows of training batches, in the order in which it is done.
 
     Args:
         config: ``[inputs]``.
         groups: Task groups; C-Mixup looks at the targets of the regression tasks.
+        layers: Hidden layers of the backbone, for manifold mixup.
     """
-    from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+    from polytask.regularization.inputs import (
+        CMixup,
+        CutMix,
+        FeatureDropout,
+        InputNoise,
+        ManifoldMixup,
+        Mixup,
+    )
 
     built: list[InputRegularizer] = []
     if config.mixup:
@@ -244,6 +254,8 @@ def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[I
                 "there is none. Use inputs.mixup."
             )
         built.append(CMixup(config.c_mixup, config.c_mixup_bandwidth, groups=numbers))
+    if config.manifold_mixup:
+        built.append(ManifoldMixup(config.manifold_mixup, layers=layers))
     if config.cutmix:
         built.append(CutMix(config.cutmix))
     if config.noise:
@@ -277,7 +289,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     elif averaging.name == "swa":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
-        inputs=tuple(build_inputs(run.inputs, groups)),
+        inputs=tuple(build_inputs(run.inputs, groups, _hidden_layers(run.model))),
         sam=SAM(update.sam) if update.sam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
         averaging=average,
@@ -289,6 +301,11 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         if distillation.teacher != "none"
         else None,
     )
+
+
+def _hidden_layers(config: ModelConfig) -> int:
+    """Where rows may be mixed: after every layer; of residual blocks also before the first."""
+    return config.depth + (config.backbone == "residual-mlp")
 
 
 def target_spec(

@@ -181,6 +181,14 @@ DEFENCE: tuple[Method, ...] = (
         "Yao et al., NeurIPS 2022, arXiv 2210.05775",
     ),
     Method(
+        "manifold_mixup",
+        "input",
+        "polytask.regularization.inputs:ManifoldMixup",
+        "Mixup at a hidden layer or the inputs, drawn per batch.",
+        "the losses once more",
+        "Verma et al., ICML 2019, arXiv 1806.05236",
+    ),
+    Method(
         "cutmix",
         "input",
         "polytask.regularization.inputs:CutMix",

@@ -189,6 +189,8 @@ class InputsConfig(Section):
     """Alpha; partners are rows with near targets. 0: off, usual 2."""
     c_mixup_bandwidth: Positive = 1.0
     """In standard deviations of the targets."""
+    manifold_mixup: NonNegative = 0.0
+    """Alpha; mixes a hidden layer or the inputs, drawn per batch. 0: off, usual 2."""
     cutmix: Fraction = 0.0
     """Probability per batch of copying columns from other rows."""
     noise: NonNegative = 0.0

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polytask._checks import require
 from polytask.backbones import Backbone
+from polytask.backbones.base import Mix
 from polytask.optim.kinds import parameter_kinds
 from polytask.optim.roles import ParameterInfo, Role
 from polytask.tasks.base import Task
@@ -141,6 +142,7 @@ class MultiTaskModel(nn.Module):
         tasks: Sequence[str] | None = None,
         *,
         part: Part | None = None,
+        mix: Mix | None = None,
     ) -> ModelOutput:
         """Raw outputs of `tasks` (None: all).
 
@@ -151,10 +153,11 @@ class MultiTaskModel(nn.Module):
                 not depend on what else was asked.
             part: Gives every head a copy of its own of what it reads (`polytask.branch`), so that
                 the gradients of the tasks can be told apart.
+            mix: Mixes rows at a hidden layer (`hidden_mix`), of a backbone that is `mixable`.
         """
         if tasks is not None:
             tasks = chosen_tasks(self.tasks, tasks)
-        features: Tensor = self.backbone(inputs)
+        features: Tensor = self.backbone(inputs) if mix is None else self.backbone(inputs, mix)
         check_rows(inputs, features, self.backbone, members=self.members)
         shared = self.sharing(features, tasks)
         shared = shared._replace(representations=parted(shared.representations, part))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.data.batch import Inputs
+from polytask.regularization.inputs import hidden_mix
 from polytask.sharing.base import ModelOutput
 from polytask.sharing.parting import Part
 from polytask.tasks.groups import TaskGroup
@@ -73,7 +74,13 @@ class Forward:
         """
         inputs = example.batch.inputs
         inputs = _watched(inputs) if watched else inputs
-        output: ModelOutput = self.model(inputs) if part is None else self.model(inputs, part=part)
+        mix = hidden_mix(example.mixing)
+        options = {} if mix is None else {"mix": mix}
+        output: ModelOutput = (
+            self.model(inputs, **options)
+            if part is None
+            else self.model(inputs, part=part, **options)
+        )
         sums = training_sums(output.outputs, example, self.groups, self.teaching)
         return Passed(self.in_user_order(sums), [*output.shared.penalties.values()], inputs)
 

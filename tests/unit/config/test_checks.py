@@ -21,6 +21,10 @@ CONTRADICTIONS = [
         {"model": {"concrete_dropout": True, "dropout_schedule": "flat-cosine"}},
         "`model.dropout_schedule` has no effect",
     ),
+    (
+        {"model": {"skip": True}, "inputs": {"manifold_mixup": 2.0}},
+        "`inputs.manifold_mixup` has no effect here: it needs model.skip=false",
+    ),
     ({"model": {"dropout_samples": 4}}, "`model.dropout_samples` has no effect here: it needs"),
     ({"model": {"backbone": "tabm", "skip": True}}, "`model.skip` has no effect here: it needs"),
     ({"schedule": {"patience": 3}}, "`schedule.patience` has no effect here: it needs"),
