@@ -19,6 +19,7 @@ from polytask.regularization.inputs import (
     CutMix,
     FeatureDropout,
     InputNoise,
+    ManifoldMixup,
     Mixup,
 )
 from polytask.regularization.objective import (
@@ -86,16 +87,17 @@ def teacher(groups, rows: int) -> TeacherOutputs:
     return outputs
 
 
-def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, **options):
+def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, layers=None, masks=None,
+         **options):  # fmt: skip
     tasks, groups, whole = table()
     with RandomScope(3):
         backbone = (
             TabM(6, width=8, depth=2, members=3, dropout=0.2)
             if members
             else MLP(6, width=12, depth=2, dropout=0.2,
-                     normalization="batch" if batch_norm else "none")
+                     normalization="batch" if batch_norm else "none", **(layers or {}))
         )  # fmt: skip
-        model = MultiTaskModel.hard(backbone, tasks)
+        model = MultiTaskModel.hard(backbone, tasks, **(masks or {}))
     train = ResidentBatches(part(whole, slice(0, 80)), batch_size=32, seed=1)
     valid = ResidentBatches(part(whole, slice(80, ROWS)), batch_size=64)
     options.setdefault("optimizer", OptimizerSpec(learning_rate=1e-2, weight_decay=0.0))
@@ -131,6 +133,16 @@ TECHNIQUES = {
     "input gradient": lambda: {"penalties": [InputGradient(0.1)]},
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},
+    "manifold mixup": lambda: {"defence": Defence(inputs=(ManifoldMixup(layers=2),))},
+    "manifold mixup, ensemble, accumulated, sam, noise": lambda: {
+        "members": True,
+        "accumulate": 2,
+        "defence": Defence(inputs=(ManifoldMixup(layers=2), InputNoise(0.1)), sam=SAM(0.05)),
+    },
+    "manifold mixup, combined gradients": lambda: {
+        "defence": Defence(inputs=(ManifoldMixup(layers=2),)),
+        "balance": UPGrad(),
+    },
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
@@ -139,6 +151,36 @@ TECHNIQUES = {
     "adversarial, mixup, sam, ensemble": lambda: {
         "members": True,
         "defence": Defence(inputs=(Mixup(0.2),), adversarial=Adversarial(0.1), sam=SAM(0.05)),
+    },
+    "concrete dropout": lambda: {"layers": {"concrete_rows": 80}},
+    "concrete dropout, mixup, sam, ema": lambda: {
+        "layers": {"concrete_rows": 80},
+        "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05), averaging=EMA(0.9)),
+    },
+    "concrete dropout, combined gradients, accumulated": lambda: {
+        "layers": {"concrete_rows": 80},
+        "balance": UPGrad(),
+        "accumulate": 2,
+    },
+    "drop connect": lambda: {"layers": {"drop_connect": 0.2}},
+    "drop connect, penalties, sam, schedule": lambda: {
+        "layers": {"drop_connect": 0.2},
+        "penalties": [L1(1e-3), Spectral(0.01)],
+        "defence": Defence(sam=SAM(0.05), dropout=flat_cosine()),
+    },
+    "drop connect, combined gradients": lambda: {
+        "layers": {"drop_connect": 0.2},
+        "balance": UPGrad(),
+    },
+    "multi-sample dropout": lambda: {"masks": {"head_dropout": 0.3, "dropout_samples": 4}},
+    "multi-sample dropout, ensemble, mixup, sam": lambda: {
+        "members": True,
+        "masks": {"head_dropout": 0.3, "dropout_samples": 4},
+        "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05)),
+    },
+    "multi-sample dropout, combined gradients": lambda: {
+        "masks": {"head_dropout": 0.3, "dropout_samples": 4},
+        "balance": UPGrad(),
     },
     "sam": lambda: {"defence": Defence(sam=SAM(0.1))},
     "asam": lambda: {"defence": Defence(sam=ASAM(0.5))},
@@ -236,10 +278,8 @@ def test_every_technique_changes_the_run(name):
     if name == "all tasks, per-task best":
         assert set(with_it.task_weights) == {"a", "b", "c"}
         return
-    assert any(
-        not torch.equal(a, b)
-        for a, b in zip(with_it.model.parameters(), without.model.parameters(), strict=True)
-    )
+    changed = dict(with_it.model.named_parameters())
+    assert any(not torch.equal(changed[n], p) for n, p in without.model.named_parameters())
 
 
 def test_l1_makes_exact_zeros_and_is_reported_apart_from_the_losses():
@@ -365,19 +405,23 @@ def test_swa_measures_batch_statistics_anew():
 
 
 COMBINATIONS = {
-    "mixup, C-Mixup or cutmix × another of them": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × another of them": lambda: {
         "defence": Defence(inputs=(Mixup(0.2), CutMix(0.5)))
     },
-    "mixup, C-Mixup or cutmix × distillation": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × distillation": lambda: {
         "defence": Defence(
             inputs=(Mixup(0.2),),
             distillation=Distillation(),
             teacher=teacher(table()[1], 80),
         )
     },
-    "mixup, C-Mixup or cutmix × the stopping rule distil": lambda: {
+    "mixup, C-Mixup, cutmix or manifold mixup × the stopping rule distil": lambda: {
         "defence": Defence(inputs=(Mixup(0.2),)),
         "stopping": Distil(),
+    },
+    "Manifold mixup × the input-gradient penalty": lambda: {
+        "defence": Defence(inputs=(ManifoldMixup(layers=1),)),
+        "penalties": [InputGradient(0.1)],
     },
     "Distillation from a teacher × the stopping rule distil": lambda: {
         "taught": True,
@@ -436,6 +480,14 @@ def test_refused_combinations(pair):
     with pytest.raises(Unsupported) as error:
         make(**COMBINATIONS[pair]())
     assert str(error.value).startswith(f"{one} cannot be combined with {other}: ")
+
+
+@pytest.mark.parametrize("layers", [3, 1])
+def test_layers_that_are_not_handed_out_are_refused(layers):
+    options = {"layers": {"skip": True}} if layers == 1 else {}
+    trainer, train, _ = make(defence=Defence(inputs=(ManifoldMixup(layers=layers),)), **options)
+    with pytest.raises(Unsupported, match="ManifoldMixup mixes up to hidden layer"):
+        trainer.fit(train)
 
 
 def test_every_refusal_has_a_test():

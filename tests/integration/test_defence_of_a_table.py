@@ -161,9 +161,13 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
     [
         ({"inputs": {"mixup": 0.2}}, "mixup"),
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
+        ({"inputs": {"manifold_mixup": 2.0}}, "manifold mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
         ({"inputs": {"adversarial": 0.1}}, "adversarial"),
+        ({"model": {"drop_connect": 0.3}}, "DropConnect"),
+        ({"model": {"concrete_dropout": True}}, "concrete dropout"),
+        ({"model": {"head_dropout": 0.3, "dropout_samples": 4}}, "multi-sample dropout"),
         ({"update": {"sam": 0.05}}, "SAM"),
         ({"update": {"asam": 0.5}}, "ASAM"),
         ({"update": {"task_sam": 0.05}, "balance": {"name": "upgrad"}}, "task SAM"),
@@ -186,6 +190,10 @@ def test_every_technique_is_listed_with_its_strength(sections, name, frame):
     "model",
     [
         {"head_dropout": 0.3},
+        {"head_dropout": 0.3, "dropout_samples": 4},
+        {"drop_connect": 0.3},
+        {"concrete_dropout": True, "concrete_length_scale": 0.1, "depth": 2},
+        {"backbone": "residual-mlp", "drop_connect": 0.3, "dropout_schedule": "flat-cosine"},
         {"backbone": "residual-mlp", "drop_path": 0.3, "depth": 2},
         {"backbone": "tabm", "members": 3, "embedding": "piecewise-linear", "bins": 4},
     ],
@@ -273,6 +281,7 @@ def test_dropout_masks_in_predictions(frame):
 REFUSED = {
     "swa": {"averaging": {"name": "swa"}},
     "mixing twice": {"inputs": {"mixup": 0.2, "cutmix": 0.5}},
+    "mixing inputs and layers": {"inputs": {"mixup": 0.2, "manifold_mixup": 2.0}},
     "mixing and a teacher": {
         "inputs": {"mixup": 0.2},
         "distillation": {"teacher": "single-task"},

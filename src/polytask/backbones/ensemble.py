@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from polytask._checks import at_least, require
 from polytask.optim.roles import Kind
 
-from .base import Backbone
+from .base import Backbone, Mix
 from .embeddings import PiecewiseInput
 from .layers import activation as activation_layer
-from .layers import check_sizes, present
+from .layers import check_sizes, present, through
 from .table_input import TableInput
 
 
@@ -182,8 +182,13 @@ class TabM(Backbone):
                 nn.Dropout(dropout),
             ]
         self.layers = present(layers)
+        self.mixable = depth
 
-    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows members width"]:
-        """Encoded rows → one feature vector per member."""
-        features: Tensor = self.layers(self.input(inputs).unsqueeze(1))
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None
+    ) -> Float[Tensor, "rows members width"]:
+        """Encoded rows → one feature vector per member, perhaps mixed after one of the layers."""
+        features: Tensor = through(
+            self.layers, self.input(inputs).unsqueeze(1), mix, EnsembleLinear
+        )
         return features

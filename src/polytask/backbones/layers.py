@@ -8,8 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.functional import dropout as dropout_of
 
-from polytask._checks import one_of, probability, require
+from polytask._checks import at_least, one_of, positive, probability, require
 from polytask.errors import PolytaskWarning
+
+from .base import Mix
+from .concrete_dropout import ConcreteDropout
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -147,6 +150,34 @@ def check_sizes(width: int, depth: int, dropout: float) -> None:
         )
 
 
+def dropout_layer(p: float, learned: bool) -> nn.Module:
+    """A new dropout layer.
+
+    Args:
+        p: Its probability.
+        learned: Whether p is only where it begins (`ConcreteDropout`).
+
+    Example:
+        >>> dropout_layer(0.1, learned=False)
+        Dropout(p=0.1, inplace=False)
+    """
+    return ConcreteDropout(p) if learned else nn.Dropout(p)
+
+
+def check_learned(dropout: float, rows: int, length_scale: float) -> None:
+    """Requires what learned dropout needs.
+
+    Args:
+        dropout: Where the probabilities begin.
+        rows: Training rows; 0 if the probabilities are not learned.
+        length_scale: Of the prior of the weights.
+    """
+    at_least("concrete_rows", rows, 0)
+    positive("length_scale", length_scale)
+    if rows:
+        require(dropout > 0, "dropout", "be above 0 to be learned", dropout)
+
+
 def present(layers: list[nn.Module]) -> nn.Sequential:
     """The layers in order, without those that do nothing (no normalisation, p = 0).
 
@@ -161,3 +192,37 @@ def present(layers: list[nn.Module]) -> nn.Sequential:
             and not (isinstance(layer, (nn.Dropout, DropPath)) and layer.p == 0)
         )
     )
+
+
+def through(
+    layers: nn.Sequential, hidden: Tensor, mix: Mix | None, starts: type[nn.Module]
+) -> Tensor:
+    """Runs layers in order, and hands what stands before each further `starts` to `mix`.
+
+    Args:
+        layers: Blocks, one after the other.
+        hidden: What goes in.
+        mix: Gets the number of the block, from 1, and its output; None: nothing is handed out.
+        starts: Type of the first layer of every block.
+
+    Example:
+        >>> import torch
+        >>> layers = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
+        >>> seen = []
+        >>> def mix(number, hidden):
+        ...     seen.append(number)
+        ...     return hidden
+        >>> _ = through(layers, torch.zeros(1, 1), mix, nn.Linear)
+        >>> seen
+        [1, 2]
+    """
+    if mix is None:
+        done: Tensor = layers(hidden)
+        return done
+    number = 0
+    for layer in layers:
+        if isinstance(layer, starts):
+            hidden = mix(number, hidden) if number else hidden
+            number += 1
+        hidden = layer(hidden)
+    return mix(number, hidden)

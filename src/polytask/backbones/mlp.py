@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .base import Backbone
+from .base import Backbone, Mix
+from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
+from .drop_connect import linear_layer
 from .layers import activation as activation_layer
-from .layers import check_sizes, present
+from .layers import check_learned, check_sizes, dropout_layer, present, through
 from .layers import normalization as normalization_layer
 from .table_input import TableInput
 
@@ -31,6 +33,11 @@ class MLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         skip: Whether the input stands beside the last layer, features = [h_depth, h₀], so that
             the heads on top are a linear model and a network in one (wide and deep).
+        drop_connect: Probability of dropping a weight of W_i while training, in [0, 1); see
+            `DropConnect`.
+        concrete_rows: N, the training rows, if dropout probabilities are to be learned, each from
+            `dropout` on (`ConcreteDropout`); 0: they stay.
+        length_scale: Of the prior of the weights under learned dropout, positive.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,9 +69,15 @@ class MLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         skip: bool = False,
+        drop_connect: float = 0.0,
+        concrete_rows: int = 0,
+        length_scale: float = 1e-2,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
+        check_learned(dropout, concrete_rows, length_scale)
+        self.concrete_rows = concrete_rows
+        self.length_scale = length_scale
         self.skip = skip
         self.architecture: dict[str, Any] = {
             "backbone": "mlp",
@@ -78,20 +91,37 @@ class MLP(Backbone):
         }
         if skip:
             self.architecture["skip"] = True
+        if drop_connect > 0:
+            self.architecture["drop_connect"] = drop_connect
+        if concrete_rows:
+            self.architecture |= {"concrete_rows": concrete_rows, "length_scale": length_scale}
         self.input = TableInput(numeric, cardinalities)
         self.width = width + self.input.width if skip else width
         layers: list[nn.Module] = []
         for index in range(depth):
             layers += [
-                nn.Linear(width if index else self.input.width, width),
+                linear_layer(width if index else self.input.width, width, drop_connect),
                 normalization_layer(normalization, width),
                 activation_layer(activation),
-                nn.Dropout(dropout),
+                dropout_layer(dropout, concrete_rows > 0),
             ]
         self.layers = present(layers)
+        # With `skip` the heads would read inputs that no layer has mixed.
+        self.mixable = 0 if skip else depth
 
-    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
-        """Encoded rows → features."""
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None
+    ) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features, perhaps mixed after one of the layers h_1, …, h_depth."""
         rows: Tensor = self.input(inputs)
-        features: Tensor = self.layers(rows)
+        features: Tensor = through(self.layers, rows, mix, nn.Linear)
         return torch.cat((features, rows), dim=1) if self.skip else features
+
+    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """What learned dropout adds: every dropout is read by the next layer, the last by heads."""
+        dropouts = [layer for layer in self.layers if isinstance(layer, ConcreteDropout)]
+        linear = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
+        pairs = [Concrete(*pair) for pair in zip(dropouts, [*linear[1:], None], strict=False)]
+        hidden = self.width - self.input.width if self.skip else self.width
+        read = [weight[..., :hidden] for weight in heads]
+        return concrete_term(pairs, read, self.concrete_rows, self.length_scale)

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from polytask._checks import probability
 
-from .base import Backbone
-from .layers import DropPath, check_sizes, present
+from .base import Backbone, Mix
+from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
+from .drop_connect import linear_layer
+from .layers import DropPath, check_learned, check_sizes, dropout_layer, present
 from .layers import activation as activation_layer
 from .layers import normalization as normalization_layer
 from .table_input import TableInput
@@ -32,6 +34,11 @@ class ResidualMLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         drop_path: Probability of dropping the last block of a sample while training, in [0, 1);
             block i of n is dropped with i/n of it.
+        drop_connect: Probability of dropping a weight of W_i and V_i while training, in [0, 1);
+            see `DropConnect`.
+        concrete_rows: N, the training rows, if dropout probabilities are to be learned, each from
+            `dropout` on (`ConcreteDropout`); 0: they stay.
+        length_scale: Of the prior of the weights under learned dropout, positive.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,9 +69,15 @@ class ResidualMLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         drop_path: float = 0.0,
+        drop_connect: float = 0.0,
+        concrete_rows: int = 0,
+        length_scale: float = 1e-2,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
+        check_learned(dropout, concrete_rows, length_scale)
+        self.concrete_rows = concrete_rows
+        self.length_scale = length_scale
         probability("drop_path", drop_path)
         self.width = width
         self.architecture: dict[str, Any] = {
@@ -79,33 +92,54 @@ class ResidualMLP(Backbone):
         }
         if drop_path > 0:
             self.architecture["drop_path"] = drop_path
+        if drop_connect > 0:
+            self.architecture["drop_connect"] = drop_connect
+        if concrete_rows:
+            self.architecture |= {"concrete_rows": concrete_rows, "length_scale": length_scale}
         self.input = TableInput(numeric, cardinalities)
-        self.stem = nn.Linear(self.input.width, width)
+        self.stem = linear_layer(self.input.width, width, drop_connect)
         self.blocks = nn.ModuleList(
             present(
                 [
                     normalization_layer(normalization, width),
-                    nn.Linear(width, width),
+                    linear_layer(width, width, drop_connect),
                     activation_layer(activation),
-                    nn.Dropout(dropout),
-                    nn.Linear(width, width),
+                    dropout_layer(dropout, concrete_rows > 0),
+                    linear_layer(width, width, drop_connect),
                     DropPath(drop_path * number / depth),
                 ]
             )
             for number in range(1, depth + 1)
         )
+        self.mixable = depth + 1
         self.last = present(
             [
                 normalization_layer(normalization, width),
                 activation_layer(activation),
-                nn.Dropout(dropout),
+                dropout_layer(dropout, concrete_rows > 0),
             ]
         )
 
-    def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
-        """Encoded rows → features."""
+    def forward(
+        self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None
+    ) -> Float[Tensor, "rows width"]:
+        """Encoded rows → features, perhaps mixed at h_0 (layer 1), …, h_depth (depth + 1)."""
         hidden: Tensor = self.stem(self.input(inputs))
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, 1):
+            hidden = hidden if mix is None else mix(number, hidden)
             hidden = hidden + block(hidden)
+        hidden = hidden if mix is None else mix(self.mixable, hidden)
         features: Tensor = self.last(hidden)
         return features
+
+    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """What learned dropout adds: V_i reads that of its block, and heads read the last."""
+        pairs: list[Concrete] = []
+        for layers in (*self.blocks, self.last):
+            linear = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+            pairs += [
+                Concrete(layer, linear[-1] if linear else None)
+                for layer in layers
+                if isinstance(layer, ConcreteDropout)
+            ]
+        return concrete_term(pairs, heads, self.concrete_rows, self.length_scale)

@@ -44,7 +44,7 @@ def decide(run: RunConfig) -> RunConfig:
 
 
 def _with_preset(run: RunConfig) -> RunConfig:
-    from .checks import CONDITIONS
+    from .conditions import CONDITIONS
 
     preset = PRESETS[run.defence]
     mine = {

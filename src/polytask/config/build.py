@@ -38,7 +38,11 @@ INPUT_WIDTH = 1024
 
 
 def build_backbone(
-    config: ModelConfig, numeric: int, cardinalities: Sequence[int], rows: "Tensor | None" = None
+    config: ModelConfig,
+    numeric: int,
+    cardinalities: Sequence[int],
+    rows: "Tensor | None" = None,
+    number: int = 1,
 ) -> "Backbone":
     """The backbone for a table.
 
@@ -47,6 +51,7 @@ def build_backbone(
         numeric: Width of the encoded numeric input.
         cardinalities: Levels of each column that becomes an embedding.
         rows: Encoded numeric inputs of the training rows, for bins of an embedding.
+        number: Of training rows, for learned dropout.
     """
     make = resolve("backbone", config.backbone, option="model.backbone")
     arguments: dict[str, Any] = {
@@ -64,6 +69,10 @@ def build_backbone(
             arguments["embedding"] = max(1, min(EMBEDDING, INPUT_WIDTH // numeric))
     else:
         arguments["normalization"] = config.normalization
+        if config.concrete_dropout:
+            arguments |= {"concrete_rows": number, "length_scale": config.concrete_length_scale}
+        if config.drop_connect:
+            arguments["drop_connect"] = config.drop_connect
     if config.backbone == "mlp" and config.skip:
         arguments["skip"] = True
     if config.backbone == "residual-mlp" and config.drop_path:
@@ -215,14 +224,24 @@ def _edges(option: str, edges: object) -> dict[tuple[str, str], float]:
     return pairs
 
 
-def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":
+def build_inputs(
+    config: InputsConfig, groups: "Sequence[TaskGroup]", layers: int = 1
+) -> "list[InputRegularizer]":
     """What is done to the rows of training batches, in the order in which it is done.
 
     Args:
         config: ``[inputs]``.
         groups: Task groups; C-Mixup looks at the targets of the regression tasks.
+        layers: Hidden layers of the backbone, for manifold mixup.
     """
-    from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+    from polytask.regularization.inputs import (
+        CMixup,
+        CutMix,
+        FeatureDropout,
+        InputNoise,
+        ManifoldMixup,
+        Mixup,
+    )
 
     built: list[InputRegularizer] = []
     if config.mixup:
@@ -235,6 +254,8 @@ def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[I
                 "there is none. Use inputs.mixup."
             )
         built.append(CMixup(config.c_mixup, config.c_mixup_bandwidth, groups=numbers))
+    if config.manifold_mixup:
+        built.append(ManifoldMixup(config.manifold_mixup, layers=layers))
     if config.cutmix:
         built.append(CutMix(config.cutmix))
     if config.noise:
@@ -270,7 +291,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     elif averaging.name == "swa":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
-        inputs=tuple(build_inputs(inputs, groups)),
+        inputs=tuple(build_inputs(inputs, groups, _hidden_layers(run.model))),
         adversarial=Adversarial(inputs.adversarial, inputs.adversarial_share)
         if inputs.adversarial
         else None,
@@ -287,6 +308,11 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
         if distillation.teacher != "none"
         else None,
     )
+
+
+def _hidden_layers(config: ModelConfig) -> int:
+    """Where rows may be mixed: after every layer; of residual blocks also before the first."""
+    return config.depth + (config.backbone == "residual-mlp")
 
 
 def target_spec(

@@ -11,6 +11,7 @@ from .method import Method
 from .methods_balancing import BALANCING
 from .methods_core import CORE
 from .methods_defence import DEFENCE
+from .methods_penalties import PENALTIES
 
 FAMILIES = {
     "task": "kinds of targets: --target NAME:KIND",
@@ -23,13 +24,14 @@ FAMILIES = {
     "defence": "presets against overfitting: --defence NAME",
     "penalty": "terms on the weights: --penalty NAME=STRENGTH, or [[penalties]]",
     "input": "what is done to training rows: --set inputs.NAME=STRENGTH",
+    "layer": "what is done inside the network in training: --set model.NAME=STRENGTH",
     "update": "what is done to the gradient: --set update.NAME=STRENGTH",
     "averaging": "averaged weights are kept: --set averaging.name=NAME",
     "split": "which rows validate: --group, --time, --valid, --set data.split=COLUMN",
 }
 """Family → how a method of it is chosen."""
 
-METHODS: tuple[Method, ...] = (*CORE, *BALANCING, *DEFENCE)
+METHODS: tuple[Method, ...] = (*CORE, *BALANCING, *DEFENCE, *PENALTIES)
 
 
 def methods(family: str | None = None) -> tuple[Method, ...]:

@@ -5,141 +5,9 @@ from polytask.errors import InvalidArgument
 
 from .auto import decide
 from .catalogue import find
-from .condition import Condition
-from .method import Method
+from .conditions import CONDITIONS, fixed_order
+from .linear_checks import check_linear
 from .run import RunConfig, Section, TargetConfig
-
-PREFERRING = ("upgrad", "dualproj", "aligned-mtl", "config", "plain-smooth-tchebycheff")
-"""Balancing methods that take a preference."""
-
-HELD_OUT = ("performance",)
-"""Balancing methods that measure something on training rows set aside for them."""
-
-_COMBINES = 'a method that combines task gradients, such as balance.name="upgrad"'
-_WEIGHS = 'a method that weighs task gradients, such as balance.name="upgrad"'
-_PREFERRING = f"one of balance.name={', '.join(PREFERRING)}"
-_HELD_OUT = f"one of balance.name={', '.join(HELD_OUT)}"
-
-CONDITIONS = (
-    Condition("optimizer", "momentum", lambda r: r.optimizer.name == "sgd", 'optimizer.name="sgd"'),
-    Condition("optimizer", "nesterov", lambda r: r.optimizer.name == "sgd", 'optimizer.name="sgd"'),
-    Condition(
-        "optimizer",
-        "betas",
-        lambda r: r.optimizer.name != "sgd",
-        'optimizer.name="adam" or "adamw"',
-    ),
-    Condition(
-        "schedule", "factor", lambda r: r.schedule.name == "plateau", 'schedule.name="plateau"'
-    ),
-    Condition(
-        "schedule", "patience", lambda r: r.schedule.name == "plateau", 'schedule.name="plateau"'
-    ),
-    Condition("balance", "weights", lambda r: r.balance.name == "fixed", 'balance.name="fixed"'),
-    Condition(
-        "balance", "schedule", lambda r: r.balance.name == "scheduled", 'balance.name="scheduled"'
-    ),
-    Condition(
-        "balance",
-        "interpolation",
-        lambda r: r.balance.name == "scheduled",
-        'balance.name="scheduled"',
-    ),
-    *(
-        Condition("balance", key, lambda r: _balance(r).combines, _COMBINES)
-        for key in ("at", "heads", "gradient_memory")
-    ),
-    *(
-        Condition("balance", key, lambda r: _balance(r).weighs, _WEIGHS)
-        for key in ("every", "smoothing", "clip", "equalize")
-    ),
-    Condition("balance", "preference", lambda r: r.balance.name in PREFERRING, _PREFERRING),
-    Condition("balance", "held_out", lambda r: r.balance.name in HELD_OUT, _HELD_OUT),
-    Condition(
-        "training",
-        "patience",
-        lambda r: r.training.stopping != "none",
-        "a stopping rule (training.stopping)",
-    ),
-    *(
-        Condition("model", key, lambda r: r.model.backbone == "tabm", 'model.backbone="tabm"')
-        for key in ("members", "embedding")
-    ),
-    Condition(
-        "model",
-        "normalization",
-        lambda r: r.model.backbone != "tabm",
-        'model.backbone="mlp" or "residual-mlp"',
-    ),
-    Condition(
-        "model",
-        "bins",
-        lambda r: r.model.embedding == "piecewise-linear",
-        'model.embedding="piecewise-linear"',
-    ),
-    Condition(
-        "model",
-        "drop_path",
-        lambda r: r.model.backbone == "residual-mlp",
-        'model.backbone="residual-mlp"',
-    ),
-    Condition("model", "skip", lambda r: r.model.backbone == "mlp", 'model.backbone="mlp"'),
-    Condition(
-        "model",
-        "dropout_schedule",
-        lambda r: r.model.dropout > 0 or r.model.head_dropout > 0 or r.model.drop_path > 0,
-        "dropout above 0",
-    ),
-    Condition(
-        "optimizer",
-        "decay_schedule",
-        lambda r: r.optimizer.weight_decay > 0,
-        "optimizer.weight_decay above 0",
-    ),
-    Condition(
-        "inputs", "c_mixup_bandwidth", lambda r: r.inputs.c_mixup > 0, "inputs.c_mixup above 0"
-    ),
-    Condition(
-        "inputs", "adversarial_share", lambda r: r.inputs.adversarial > 0, "inputs.adversarial"
-    ),
-    Condition("update", "asam", lambda r: r.update.sam == 0, "update.sam=0"),
-    Condition("update", "noise_decay", lambda r: r.update.noise > 0, "update.noise above 0"),
-    Condition("update", "lookahead_share", lambda r: r.update.lookahead > 0, "update.lookahead"),
-    Condition("averaging", "decay", lambda r: r.averaging.name == "ema", 'averaging.name="ema"'),
-    Condition("averaging", "start", lambda r: r.averaging.name == "swa", 'averaging.name="swa"'),
-    *(
-        Condition(
-            "distillation",
-            key,
-            lambda r: r.distillation.teacher != "none",
-            'distillation.teacher="single-task"',
-        )
-        for key in ("weight", "temperature", "annealed")
-    ),
-    Condition(
-        "training",
-        "keep",
-        lambda r: r.training.stopping != "none",
-        "a stopping rule (training.stopping)",
-    ),
-    Condition("training", "splits", lambda r: r.training.refit, "training.refit=true"),
-    Condition(
-        "training",
-        "refit",
-        lambda r: r.training.stopping != "none",
-        "a stopping rule (training.stopping)",
-    ),
-    Condition("split", "valid", lambda r: r.data.split is None, "no data.split column"),
-    Condition("split", "test", lambda r: r.data.split is None, "no data.split column"),
-    Condition("split", "stratify", lambda r: not _fixed_order(r), "a random split"),
-)
-
-
-LINEAR_IGNORES = (
-    "model", "optimizer", "schedule", "balance", "penalties", "inputs", "update", "averaging",
-    "distillation",
-)  # fmt: skip
-"""Sections that say how a network is trained: the preset linear trains none."""
 
 
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
@@ -157,7 +25,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
     """
     if run.defence == "linear":
-        _check_linear(run, explicit)
+        check_linear(run, explicit)
     run = decide(run)
     _check_targets(run)
     balance = run.balance
@@ -187,26 +55,6 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
     _check_balance(run)
     _check_validation(run, valid_file)
     _check_refit(run, valid_file)
-
-
-def applicable(run: RunConfig) -> dict[str, dict[str, bool]]:
-    """Which conditional options have a meaning in this run: section → key → bool."""
-    run = decide(run)
-    table: dict[str, dict[str, bool]] = {}
-    for condition in CONDITIONS:
-        table.setdefault(condition.section, {})[condition.key] = condition.applies(run)
-    return table
-
-
-def _balance(run: RunConfig) -> Method:
-    """The method; of a linear model, the one that is not used."""
-    undecided = run.defence == "linear" or run.balance.name == "auto"
-    name = "equal" if undecided else run.balance.name
-    return find("balancing", name, option="balance")
-
-
-def _fixed_order(run: RunConfig) -> bool:
-    return run.data.split is not None or run.data.time is not None
 
 
 def _check_targets(run: RunConfig) -> None:
@@ -270,30 +118,6 @@ def _check_balance(run: RunConfig) -> None:
         require(len(run.targets) >= needed, "targets", rule, len(run.targets), advice)
 
 
-def _check_linear(run: RunConfig, explicit: bool) -> None:
-    for section in LINEAR_IGNORES:
-        value = getattr(run, section)
-        default = type(run).model_fields[section].get_default()
-        named = explicit and section in run.model_fields_set and bool(value) and value != ()
-        if value != default or (named and not isinstance(value, tuple) and value.model_fields_set):
-            raise InvalidArgument(
-                f'`{section}` has no effect here: `defence` = "linear" fits a linear model, not a '
-                "network. Leave it out, or choose another preset."
-            )
-    training = run.training.model_fields_set - {"device", "threads"}
-    if training:
-        raise InvalidArgument(
-            f'`training.{min(training)}` has no effect here: `defence` = "linear" fits a linear '
-            "model, not a network. Leave it out, or choose another preset."
-        )
-    weighted = [target.name for target in run.targets if target.weight != 1.0]
-    if weighted:
-        raise InvalidArgument(
-            f"`weight` of target {weighted[0]!r} has no effect here: a linear model fits every "
-            "target by itself. Leave it out."
-        )
-
-
 def _check_refit(run: RunConfig, valid_file: bool) -> None:
     training = run.training
     if not training.refit:
@@ -317,7 +141,7 @@ def _check_refit(run: RunConfig, valid_file: bool) -> None:
             '`training.refit` cannot be combined with `training.keep` = "per-task": one run on all '
             "rows has one length. Leave one of them out."
         )
-    if training.splits > 1 and (_fixed_order(run) or valid_file):
+    if training.splits > 1 and (fixed_order(run) or valid_file):
         raise InvalidArgument(
             "`training.splits` above 1 needs random splits; here the validation rows are fixed. "
             "Set it to 1."

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from .checks import LINEAR_IGNORES, applicable
+from .conditions import applicable
+from .linear_checks import LINEAR_IGNORES
 from .run import RunConfig
 from .toml import to_toml
 

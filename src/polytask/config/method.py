@@ -12,7 +12,7 @@ class Method:
     Args:
         name: As it is typed.
         family: ``balancing``, ``backbone``, ``sharing``, ``optimizer``, ``schedule``,
-            ``stopping``, ``task`` or ``split``.
+            ``stopping``, ``task``, ``split``, ``layer`` …: the keys of `FAMILIES`.
         target: ``module:Name`` of the class or function.
         one_line: What it does, as a sentence.
         cost: What it costs besides the plain training step.

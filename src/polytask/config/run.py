@@ -81,8 +81,16 @@ class ModelConfig(Section):
     """The dropout probabilities over the run."""
     head_dropout: Fraction = 0.0
     """On the features that each head reads, with a mask of its own per task."""
+    dropout_samples: Count = 1
+    """Head dropout only: masks per row, whose losses are averaged; usual 4 to 8."""
     drop_path: Fraction = 0.0
     """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
+    concrete_dropout: bool = False
+    """MLPs only: probabilities after hidden activations are learned, each from `dropout` on."""
+    concrete_length_scale: Positive = 0.01
+    """Concrete dropout only: length-scale of the prior of the weights."""
+    drop_connect: Fraction = 0.0
+    """MLPs only: probability of dropping a single weight of the backbone's linear layers."""
     members: Annotated[int, Field(ge=2)] = 32
     """TabM only: networks that share their weights and learn separately."""
     embedding: Literal["none", "piecewise-linear"] = "none"
@@ -181,6 +189,8 @@ class InputsConfig(Section):
     """Alpha; partners are rows with near targets. 0: off, usual 2."""
     c_mixup_bandwidth: Positive = 1.0
     """In standard deviations of the targets."""
+    manifold_mixup: NonNegative = 0.0
+    """Alpha; mixes a hidden layer or the inputs, drawn per batch. 0: off, usual 2."""
     cutmix: Fraction = 0.0
     """Probability per batch of copying columns from other rows."""
     noise: NonNegative = 0.0

@@ -41,7 +41,8 @@ def describe_architecture(model: nn.Module) -> dict[str, Any]:
     if not isinstance(backbone, Backbone) or backbone.architecture is None:
         return {"backbone": OWN}
     private = {"head_dropout": model.head_dropout} if model.head_dropout else {}
-    return {"sharing": "hard", **private, **backbone.architecture}
+    samples = {"dropout_samples": model.dropout_samples} if model.dropout_samples > 1 else {}
+    return {"sharing": "hard", **private, **samples, **backbone.architecture}
 
 
 def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) -> MultiTaskModel:
@@ -57,6 +58,7 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
     arguments = dict(architecture)
     sharing, name = arguments.pop("sharing"), arguments.pop("backbone")
     head_dropout = arguments.pop("head_dropout", 0.0)
+    samples = arguments.pop("dropout_samples", 1)
     if sharing != "hard":
         raise unknown("sharing", str(sharing), ["hard"], CorruptFile)
     if name not in BACKBONES:
@@ -67,4 +69,6 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
         backbone = BACKBONES[name](**arguments)
         tasks = [task.name for group in groups for task in group.tasks]
         sharing = HardSharing(tasks, backbone.width)
-        return MultiTaskModel(backbone, sharing, groups, head_dropout=head_dropout)
+        return MultiTaskModel(
+            backbone, sharing, groups, head_dropout=head_dropout, dropout_samples=samples
+        )

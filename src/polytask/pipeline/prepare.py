@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from polytask.config.build import target_spec
-from polytask.config.checks import HELD_OUT, check_run
+from polytask.config.checks import check_run
+from polytask.config.conditions import HELD_OUT
 from polytask.config.run import RunConfig
 from polytask.data import (
     Batch,

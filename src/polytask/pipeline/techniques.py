@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from torch import nn
 from torch.optim import Optimizer
 
+from polytask.backbones.concrete_dropout import learned_dropout
 from polytask.config.build import build_defence, build_penalties
 from polytask.config.run import RunConfig
 from polytask.optim import Kind, ParameterInfo, Role, describe_groups
@@ -51,7 +53,9 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if run.data.numeric_scaling == "robust":
         on.append(("robust scaling, smooth clip", "inputs: median and quartiles of training rows"))
-    if model.dropout:
+    if model.concrete_dropout:
+        on.append(("concrete dropout", _concrete(run)))
+    elif model.dropout:
         on.append(("dropout", f"{model.dropout:g} after every hidden activation"))
     if optimizer.weight_decay:
         per_step = optimizer.learning_rate * optimizer.weight_decay
@@ -71,8 +75,16 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     if model.head_dropout:
         words = f"{model.head_dropout:g} on the features of every head, with a mask of its own"
         on.append(("head dropout", words))
+    if model.dropout_samples > 1:
+        words = f"{model.dropout_samples} masks of head dropout per row, their losses averaged"
+        on.append(("multi-sample dropout", words))
     if model.backbone == "residual-mlp" and model.drop_path:
         on.append(("stochastic depth", f"up to {model.drop_path:g}, rising with depth"))
+    if model.drop_connect:
+        words = (
+            f"{model.drop_connect:g} of the weights of the linear layers, another mask per batch"
+        )
+        on.append(("DropConnect", words))
     if model.backbone == "tabm":
         on.append(("ensemble", f"{model.members} members that share weights, losses separate"))
     if model.embedding != "none":
@@ -111,6 +123,26 @@ def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, st
         where = f"the mean best epoch of {splits} splits" if splits > 1 else "the best epoch"
         more.append(("refit", f"once more on all rows, for {where}"))
     return [*plain, *more]
+
+
+def learned_words(model: nn.Module, run: RunConfig) -> tuple[tuple[str, str], ...]:
+    """The dropout probabilities that a model has learned, for the report.
+
+    Args:
+        model: With the kept weights.
+        run: Its settings.
+    """
+    learned = learned_dropout(model)
+    if not learned:
+        return ()
+    words = ", ".join(f"{p:.3g}" for p in learned)
+    return (("concrete dropout", f"{_concrete(run)}; learned, layer by layer: {words}"),)
+
+
+def _concrete(run: RunConfig) -> str:
+    model = run.model
+    scale = model.concrete_length_scale
+    return f"from {model.dropout:g} after every hidden activation, prior length-scale {scale:g}"
 
 
 def _balancing(run: RunConfig) -> str:

@@ -32,6 +32,7 @@ from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, History, RandomScope, Trainer
 
 from .prepare import Prepared
+from .techniques import learned_words
 
 SMALL = 2**22
 """Products of a layer below which a second thread costs more than it brings."""
@@ -169,6 +170,7 @@ class Training:
             trainer.penalties,
             self.defence,
             trainer.task_weights,
+            learned_words(self.model, self.run),
         )
 
 
@@ -183,12 +185,19 @@ def build_model(prepared: Prepared, run: RunConfig) -> MultiTaskModel:
     numeric = inputs if isinstance(inputs, Tensor) else inputs.get("numeric")
     encoder = prepared.encoder
     with RandomScope(run.seed):
-        backbone = build_backbone(run.model, encoder.numeric_width, encoder.cardinalities, numeric)
+        backbone = build_backbone(
+            run.model,
+            encoder.numeric_width,
+            encoder.cardinalities,
+            numeric,
+            len(prepared.tables["train"].rows),
+        )
         return MultiTaskModel(
             backbone,
             HardSharing(names, backbone.width),
             prepared.groups,
             head_dropout=run.model.head_dropout,
+            dropout_samples=run.model.dropout_samples,
         )
 
 

@@ -16,7 +16,7 @@ from polytask.tasks.groups import TaskGroup
 
 from .base import ModelOutput, Shared
 from .choose import chosen_tasks
-from .dropouts import Call, warn_of_dropout
+from .dropouts import Call, refuse_learned_dropout, warn_of_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .model import MultiTaskModel
@@ -94,7 +94,8 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
     Raises:
         InvalidArgument: If rows are mixed, a task's output is missing or has another width.
         UnknownName: If the mapping holds a name that is no task.
-        Unsupported: If the module returns something else, or cannot take the batch's inputs.
+        Unsupported: If the module returns something else, cannot take the batch's inputs, or has
+            learned dropout, whose term nobody would add.
 
     Example:
         >>> import numpy as np
@@ -113,6 +114,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
                 f"{', '.join(module.tasks)}, asked for are {', '.join(names)}. Pass its own groups."
             )
         return module
+    refuse_learned_dropout(module)
     inputs = first_rows(example)
     calls: list[Call] = []
     handles = [

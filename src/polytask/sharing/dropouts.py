@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from polytask.errors import PolytaskWarning
+from polytask.backbones import Backbone
+from polytask.backbones.concrete_dropout import ConcreteDropout
+from polytask.errors import PolytaskWarning, Unsupported
 from polytask.tasks.groups import TaskGroup
 
 _DROPOUTS = (nn.Dropout, nn.AlphaDropout)
@@ -20,6 +22,28 @@ class Call(NamedTuple):
     layer: nn.Module
     given: object
     result: object
+
+
+def has_terms(backbone: Backbone) -> bool:
+    """Whether the backbone says what it adds to the objective."""
+    return type(backbone).terms is not Backbone.terms
+
+
+def refuse_learned_dropout(module: nn.Module) -> None:
+    """Raises if a module has learned dropout, for places where its term would be left out.
+
+    Args:
+        module: A network that does not say what it adds to the objective.
+
+    Raises:
+        Unsupported: Its probabilities would fall to 0, without a word.
+    """
+    if any(isinstance(layer, ConcreteDropout) for layer in module.modules()):
+        raise Unsupported(
+            f"ConcreteDropout in {type(module).__name__} would be trained without its term, and "
+            "its probability would fall to 0. Use a backbone that adds it, such as "
+            "MLP(concrete_rows=…) with hard sharing, or a loop of your own."
+        )
 
 
 def warn_of_dropout(calls: Sequence[Call], outputs: object, groups: Sequence[TaskGroup]) -> None:

@@ -85,12 +85,22 @@ class StackedHead(nn.Module):
         self,
         representations: Sequence[Float[Tensor, "rows *members width"]],
         chosen: Sequence[int] | None = None,
+        samples: int = 1,
     ) -> Float[Tensor, "rows *members chosen outputs"]:
         """Raw outputs of the chosen heads (None: all), one representation per chosen head.
 
         A head's numbers do not depend on which others are chosen: with one common representation
         the whole product is computed and cut, because a narrower product may round differently.
+
+        Args:
+            representations: What each chosen head reads.
+            chosen: Positions of heads.
+            samples: Masks of dropout, for as many outputs beside each other: they stand where
+                members stand, those of one mask together. Without dropout there is one output.
         """
+        if self.training and self.dropout > 0 and samples > 1:
+            parts = [self._general(representations, chosen) for _ in range(samples)]
+            return torch.cat([part if self.members > 1 else part.unsqueeze(1) for part in parts], 1)
         if self.members > 1 or (self.training and self.dropout > 0):
             return self._general(representations, chosen)
         first = representations[0]
@@ -154,9 +164,11 @@ class Heads(nn.Module):
         members: Sub-models of the backbone; with more than one, each has heads of its own.
         dropout: Probability of dropping a unit of the representation while training, in [0, 1),
             with another mask for every task: what one head leans on is not what the others lose.
+        samples: Masks of that dropout per row, at least 1 (see `MultiTaskModel`).
 
     Shapes:
-        output: per group ``[rows, k, outputs]``, with members ``[rows, members, k, outputs]``.
+        output: per group ``[rows, k, outputs]``, with members ``[rows, members, k, outputs]``;
+            in train mode with samples ``[rows, samples · members, k, outputs]``.
 
     Raises:
         InvalidArgument: If tasks of one group differ in outputs or width, a task occurs twice, or
@@ -180,8 +192,11 @@ class Heads(nn.Module):
         *,
         members: int = 1,
         dropout: float = 0.0,
+        samples: int = 1,
     ) -> None:
         super().__init__()
+        at_least("dropout_samples", samples, 1)
+        self.samples = samples
         names = [task.name for group in groups for task in group.tasks]
         require(len(names) > 0, "groups", "hold at least one task", names)
         require(len(set(names)) == len(names), "groups", "hold every task once", names)
@@ -211,18 +226,27 @@ class Heads(nn.Module):
         A group without an asked task is absent from the result.
         """
         representations: Mapping[str, Tensor] = shared.representations
+        # Not the stacks' own mode: dropout while predicting (`mc_dropout`) draws one mask a time.
+        samples = self.samples if self.training else 1
         outputs: dict[str, Tensor] = {}
         if tasks is None:
             for group, names, stack in zip(self.groups, self._names, self.stacks, strict=True):
-                outputs[group.name] = stack([representations[name] for name in names])
+                outputs[group.name] = stack(
+                    [representations[name] for name in names], samples=samples
+                )
             return outputs
         wanted = set(chosen_tasks([name for names in self._names for name in names], tasks))
         for group, names, stack in zip(self.groups, self._names, self.stacks, strict=True):
             chosen = [index for index, name in enumerate(names) if name in wanted]
             if chosen:
                 cut = None if len(chosen) == len(names) else chosen
-                outputs[group.name] = stack([representations[names[i]] for i in chosen], cut)
+                read = [representations[names[i]] for i in chosen]
+                outputs[group.name] = stack(read, cut, samples)
         return outputs
+
+    def weights(self) -> list[Tensor]:
+        """The weights of all heads, ``[k, outputs, width]`` per group, with members in between."""
+        return [next(stack.parameters()) for stack in self.stacks]
 
     def of(self, task: str) -> tuple[Tensor, Tensor]:
         """Weight and bias of one task's head: views, so that writing in them moves the head.

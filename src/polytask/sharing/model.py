@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polytask._checks import require
 from polytask.backbones import Backbone
+from polytask.backbones.base import Mix
 from polytask.optim.kinds import parameter_kinds
 from polytask.optim.roles import ParameterInfo, Role
 from polytask.tasks.base import Task
@@ -15,6 +16,7 @@ from polytask.tasks.groups import TaskGroup, group_tasks
 
 from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
+from .dropouts import has_terms, refuse_learned_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
@@ -37,16 +39,21 @@ class MultiTaskModel(nn.Module):
         groups: Task groups (`polytask.tasks.group_tasks`); each gets one stacked head.
         head_dropout: Probability of dropping a unit of the representation while training, in
             [0, 1), with another mask for every head.
+        dropout_samples: Multi-sample dropout: m masks of it per row, at least 1. The loss of a
+            task is then the mean of its m losses, (1/m) Σ_s L(h(d_s ⊙ z), y), never the loss of
+            the mean output; features z are computed once, and evaluation is what it was.
 
     Shapes:
         inputs: As the backbone takes them.
         outputs: per group ``[rows, k, outputs]``; in train mode of a backbone with members
-            ``[rows, members, k, outputs]``.
+            ``[rows, members, k, outputs]``, with samples ``[rows, m · members, k, outputs]``.
 
     Raises:
         InvalidArgument: If the backbone returns another number of rows than it was given, or
-            of members than it has, or if `head_dropout` is no probability.
+            of members than it has, if `head_dropout` is no probability, or if there are samples
+            without it.
         UnknownName: If a task is asked for that does not exist.
+        Unsupported: For learned dropout whose term nobody adds (see `Backbone.terms`).
 
     Example:
         >>> import numpy as np, torch
@@ -56,6 +63,15 @@ class MultiTaskModel(nn.Module):
         >>> model = MultiTaskModel.hard(MLP(3, width=8, depth=1), tasks)
         >>> tuple(model(torch.zeros(5, 3)).outputs["a"].shape)
         (5, 2, 1)
+        >>> model = MultiTaskModel.hard(
+        ...     MLP(3, width=8, depth=1), tasks, head_dropout=0.5, dropout_samples=4
+        ... )
+        >>> tuple(model(torch.zeros(5, 3)).outputs["a"].shape)  # four losses per row and task
+        (5, 4, 2, 1)
+
+    Reference:
+        Inoue, Multi-Sample Dropout for Accelerated Training and Better Generalization, 2019
+        (`dropout_samples`). https://arxiv.org/abs/1905.09788
     """
 
     def __init__(
@@ -65,13 +81,29 @@ class MultiTaskModel(nn.Module):
         groups: Sequence[TaskGroup],
         *,
         head_dropout: float = 0.0,
+        dropout_samples: int = 1,
     ) -> None:
+        require(
+            dropout_samples == 1 or head_dropout > 0,
+            "dropout_samples",
+            "be 1 without head_dropout, whose masks it draws",
+            dropout_samples,
+        )
         super().__init__()
+        if not (isinstance(sharing, HardSharing) and has_terms(backbone)):
+            refuse_learned_dropout(backbone)
         self.backbone = backbone
         self.sharing = sharing
         self.members = backbone.members
         self.head_dropout = head_dropout
-        self.heads = Heads(groups, sharing, members=backbone.members, dropout=head_dropout)
+        self.dropout_samples = dropout_samples
+        self.heads = Heads(
+            groups,
+            sharing,
+            members=backbone.members,
+            dropout=head_dropout,
+            samples=dropout_samples,
+        )
         self.groups = tuple(groups)
         self.tasks = tuple(task.name for group in groups for task in group.tasks)
 
@@ -83,6 +115,7 @@ class MultiTaskModel(nn.Module):
         *,
         separate: Collection[str] = (),
         head_dropout: float = 0.0,
+        dropout_samples: int = 1,
     ) -> "MultiTaskModel":
         """The model with hard sharing, the usual one.
 
@@ -91,10 +124,17 @@ class MultiTaskModel(nn.Module):
             tasks: Fitted tasks, in the user's order.
             separate: Names of tasks with a head tensor of their own (for a rate of their own).
             head_dropout: Dropout with a mask per head, in [0, 1).
+            dropout_samples: Masks of it per row; the mean of their losses is trained.
         """
         sharing = HardSharing([task.name for task in tasks], backbone.width)
         groups = group_tasks(tasks, separate=separate)
-        return cls(backbone, sharing, groups, head_dropout=head_dropout)
+        return cls(
+            backbone,
+            sharing,
+            groups,
+            head_dropout=head_dropout,
+            dropout_samples=dropout_samples,
+        )
 
     def forward(
         self,
@@ -102,6 +142,7 @@ class MultiTaskModel(nn.Module):
         tasks: Sequence[str] | None = None,
         *,
         part: Part | None = None,
+        mix: Mix | None = None,
     ) -> ModelOutput:
         """Raw outputs of `tasks` (None: all).
 
@@ -112,14 +153,18 @@ class MultiTaskModel(nn.Module):
                 not depend on what else was asked.
             part: Gives every head a copy of its own of what it reads (`polytask.branch`), so that
                 the gradients of the tasks can be told apart.
+            mix: Mixes rows at a hidden layer (`hidden_mix`), of a backbone that is `mixable`.
         """
         if tasks is not None:
             tasks = chosen_tasks(self.tasks, tasks)
-        features: Tensor = self.backbone(inputs)
+        features: Tensor = self.backbone(inputs) if mix is None else self.backbone(inputs, mix)
         check_rows(inputs, features, self.backbone, members=self.members)
         shared = self.sharing(features, tasks)
         shared = shared._replace(representations=parted(shared.representations, part))
         outputs: dict[str, Tensor] = self.heads(shared, tasks)
+        if self.training:
+            terms = self.backbone.terms(self.heads.weights())
+            shared = shared._replace(penalties={**shared.penalties, **terms})
         if self.members > 1 and not self.training:
             outputs = {
                 group.name: average_members(outputs[group.name], group)

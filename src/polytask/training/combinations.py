@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from torch import nn
+
 from polytask.aggregation import Aggregator
+from polytask.backbones import Backbone
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.regularization.objective import (
     L2,
@@ -13,9 +16,13 @@ from polytask.regularization.objective import (
     MeanRegularised,
     SoftSharing,
     StartPoint,
+    TaskCovariance,
 )
 from polytask.regularization.objective.conflicts import check_types
 from polytask.regularization.weights import SWA
+from polytask.sharing import MultiTaskModel
+
+from .defence import Defence
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -52,7 +59,15 @@ def _mixing(plan: "Plan") -> int:
     return sum(technique.mixes for technique in plan.defence.inputs)
 
 
-WITHOUT_ZEROS = (L2, StartPoint, MeanRegularised, GraphLaplacian, SoftSharing, MaxNorm)
+WITHOUT_ZEROS = (
+    L2,
+    StartPoint,
+    MeanRegularised,
+    GraphLaplacian,
+    SoftSharing,
+    TaskCovariance,
+    MaxNorm,
+)
 """Penalties whose proximal steps leave nothing behind that weights in between would lose."""
 
 
@@ -132,25 +147,35 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda plan: (plan.at, plan.heads) != ("parameters", "one") and not _combines(plan),
     ),
     Refusal(
-        "mixup, C-Mixup or cutmix",
+        "mixup, C-Mixup, cutmix or manifold mixup",
         "another of them",
         "a row has one partner, and its loss is shared with that one",
         "Keep one of them.",
         lambda plan: _mixing(plan) > 1,
     ),
     Refusal(
-        "mixup, C-Mixup or cutmix",
+        "mixup, C-Mixup, cutmix or manifold mixup",
         "distillation",
         "the teacher's outputs are known for the rows of the table, not for mixtures of them",
         "Keep one of them.",
         lambda plan: _mixing(plan) > 0 and plan.defence.distillation is not None,
     ),
     Refusal(
-        "mixup, C-Mixup or cutmix",
+        "mixup, C-Mixup, cutmix or manifold mixup",
         "the stopping rule distil",
         "a settled task follows its own outputs for the rows of the table, not for mixtures",
         "Use freeze-head, or leave the mixing out.",
         lambda plan: _mixing(plan) > 0 and _settles(plan, "distil"),
+    ),
+    Refusal(
+        "Manifold mixup",
+        "the input-gradient penalty",
+        "the gradient at one row would hold the losses of two mixed rows",
+        "Use mixup, or leave the penalty out.",
+        lambda plan: (
+            plan.defence.input_gradient is not None
+            and any(technique.layers for technique in plan.defence.inputs)
+        ),
     ),
     Refusal(
         "Distillation from a teacher",
@@ -199,6 +224,23 @@ def check_combination(plan: "Plan") -> None:
         raise InvalidArgument(
             "`distillation` and `teacher` must be given together: the one says how the losses are "
             "shared, the other holds the outputs that are followed."
+        )
+
+
+def check_layers(defence: Defence, model: nn.Module) -> None:
+    """Raises if rows are to be mixed at hidden layers that the model does not hand out.
+
+    Raises:
+        Unsupported: Naming the technique and what the model has.
+    """
+    asked = max((technique.layers for technique in defence.inputs), default=0)
+    backbone = model.backbone if isinstance(model, MultiTaskModel) else model
+    there = backbone.mixable if isinstance(backbone, Backbone) else 0
+    if asked > there:
+        raise Unsupported(
+            f"ManifoldMixup mixes up to hidden layer {asked}, and {type(backbone).__name__} hands "
+            f"out {there} of its layers. Use MLP (without skip), ResidualMLP or TabM with that "
+            "many layers, fewer layers, or Mixup, which mixes the inputs."
         )
 
 

@@ -1,13 +1,14 @@
 """Forward passes of an update: the sums of the task losses, with or without a trace."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from polytask.data.batch import Inputs
+from polytask.regularization.inputs import hidden_mix
 from polytask.sharing.base import ModelOutput
 from polytask.sharing.parting import Part
 from polytask.tasks.groups import TaskGroup
@@ -80,7 +81,10 @@ class Forward:
         """
         inputs = example.batch.inputs
         inputs = _watched(inputs) if watched else inputs
-        options = {} if part is None else {"part": part}
+        mix = hidden_mix(example.mixing)
+        options: dict[str, Any] = {} if mix is None else {"mix": mix}
+        if part is not None:
+            options["part"] = part
         output: ModelOutput = (
             self.model(inputs, **options)
             if weights is None

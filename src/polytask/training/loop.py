@@ -23,6 +23,7 @@ from polytask.tasks.groups import TaskGroup
 from .averaged import measured_weights
 from .callbacks import EpochView, StepView
 from .checkpoint import environment, load_checkpoint, save_checkpoint
+from .combinations import check_layers
 from .freezing import FrozenHeads
 from .history import EpochRecord, History
 from .interrupt import Interrupt
@@ -86,6 +87,7 @@ class Loop:
         self.penalties = (
             BoundPenalties(defence.penalties, infos, optimizer) if defence.penalties else None
         )
+        check_layers(defence, model)
         device = next(model.parameters()).device
         self.teaching = Teaching.of(defence, groups, train.num_rows, device, settling == "distil")
         self.frozen = (

@@ -11,7 +11,7 @@ from polytask import aggregation, balancing, tasks
 from polytask.balancing import LossBalancer
 from polytask.config import FAMILIES, METHODS, build_balance, find, methods, resolve
 from polytask.config.catalogue import construct
-from polytask.config.checks import HELD_OUT, PREFERRING
+from polytask.config.conditions import HELD_OUT, PREFERRING
 from polytask.config.run import (
     AveragingConfig,
     BalanceConfig,
@@ -117,7 +117,10 @@ def test_presets_are_listed_in_the_same_words():
     assert listed == {name: (preset.one_line, preset.cost) for name, preset in PRESETS.items()}
 
 
-@pytest.mark.parametrize(("family", "section"), [("input", InputsConfig), ("update", UpdateConfig)])
+@pytest.mark.parametrize(
+    ("family", "section"),
+    [("input", InputsConfig), ("layer", ModelConfig), ("update", UpdateConfig)],
+)
 def test_techniques_are_options_of_the_run_file(family, section):
     assert {method.name for method in methods(family)} <= set(section.model_fields)
 

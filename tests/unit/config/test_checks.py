@@ -13,6 +13,19 @@ CONTRADICTIONS = [
     ({"optimizer": {"name": "adam", "momentum": 0.9}}, "`optimizer.momentum` has no effect"),
     ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "`optimizer.betas` has no effect"),
     ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0.0}}, "needs momentum"),
+    ({"model": {"backbone": "tabm", "drop_connect": 0.1}}, "`model.drop_connect` has no effect"),
+    ({"model": {"backbone": "tabm", "concrete_dropout": True}}, "`model.concrete_dropout` has no"),
+    ({"model": {"dropout": 0.0, "concrete_dropout": True}}, "`model.concrete_dropout` has no"),
+    ({"model": {"concrete_length_scale": 1.0}}, "`model.concrete_length_scale` has no effect"),
+    (
+        {"model": {"concrete_dropout": True, "dropout_schedule": "flat-cosine"}},
+        "`model.dropout_schedule` has no effect",
+    ),
+    (
+        {"model": {"skip": True}, "inputs": {"manifold_mixup": 2.0}},
+        "`inputs.manifold_mixup` has no effect here: it needs model.skip=false",
+    ),
+    ({"model": {"dropout_samples": 4}}, "`model.dropout_samples` has no effect here: it needs"),
     ({"model": {"backbone": "tabm", "skip": True}}, "`model.skip` has no effect here: it needs"),
     (
         {"update": {"sam": 0.05, "asam": 0.5}},

@@ -1,6 +1,9 @@
-"""Regularizers of hidden features: dropout over the run, and dropout while predicting."""
+"""Regularizers of hidden features: dropout learned, of weights, over the run, while predicting."""
+
+from polytask.backbones.concrete_dropout import ConcreteDropout
+from polytask.backbones.drop_connect import DropConnect
 
 from .dropout_schedule import DropoutSchedule
 from .mc_dropout import mc_dropout, sample_outputs
 
-__all__ = ["DropoutSchedule", "mc_dropout", "sample_outputs"]
+__all__ = ["ConcreteDropout", "DropConnect", "DropoutSchedule", "mc_dropout", "sample_outputs"]

@@ -5,6 +5,7 @@ from typing import final
 from torch import nn
 
 from polytask._checks import require
+from polytask.backbones.drop_connect import DropConnect
 from polytask.backbones.layers import DropPath
 from polytask.optim.schedules import Schedule
 
@@ -16,8 +17,8 @@ class DropoutSchedule:
     """Multiplies every dropout probability of a model by a factor that a schedule gives.
 
     p(t) = s(t) · p₀ for the fraction t of the run, with p₀ the probability when this object was
-    made. It acts on dropout layers, on `DropPath` and on modules with dropout of their own, such
-    as heads with a mask each.
+    made. It acts on dropout layers, on `DropPath`, on `DropConnect` and on modules with dropout of
+    their own, such as heads with a mask each.
 
     Args:
         model: Its modules are changed in place.
@@ -43,7 +44,8 @@ class DropoutSchedule:
         self.schedule = schedule
         self._initial: list[tuple[nn.Module, str, float]] = []
         for module in model.modules():
-            attribute = "p" if isinstance(module, DropPath) else dropout_attribute(module)
+            known = isinstance(module, DropPath | DropConnect)
+            attribute = "p" if known else dropout_attribute(module)
             if attribute is not None:
                 self._initial.append((module, attribute, float(getattr(module, attribute))))
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask._checks import at_least, require
+from polytask.backbones.concrete_dropout import ConcreteDropout
 from polytask.data.batch import Inputs
 
 from .layers import dropout_attribute
@@ -27,7 +28,8 @@ def mc_dropout(model: nn.Module) -> Iterator[None]:
     """Inside, dropout is on and everything else is in evaluation mode.
 
     Normalisation keeps its running statistics, members of an ensemble are averaged, and
-    stochastic depth is off. The modes of all modules are put back at the end, after errors too.
+    stochastic depth and DropConnect are off. The modes of all modules are put back at the end,
+    after errors too.
 
     Args:
         model: Any model with dropout: layers, or modules with dropout of their own (heads with a
@@ -98,5 +100,7 @@ def sample_outputs(
 
 
 def _drops(module: nn.Module) -> bool:
+    if isinstance(module, ConcreteDropout):
+        return True
     attribute = dropout_attribute(module)
     return attribute is not None and float(getattr(module, attribute)) > 0

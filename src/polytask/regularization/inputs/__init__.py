@@ -5,6 +5,7 @@ from .base import InputRegularizer, Mixing
 from .c_mixup import CMixup
 from .cutmix import CutMix
 from .feature_dropout import FeatureDropout
+from .manifold_mixup import ManifoldMixup, hidden_mix
 from .mixing import mixed_counts, mixed_sums
 from .mixup import Mixup
 from .noise import InputNoise
@@ -16,8 +17,10 @@ __all__ = [
     "FeatureDropout",
     "InputNoise",
     "InputRegularizer",
+    "ManifoldMixup",
     "Mixing",
     "Mixup",
+    "hidden_mix",
     "mixed_counts",
     "mixed_sums",
 ]

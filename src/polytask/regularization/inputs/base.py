@@ -15,10 +15,12 @@ class Mixing(NamedTuple):
     Args:
         partner: Row j that was mixed into row i.
         share: Weight l_i of the row's own label; its partner's label weighs 1 − l_i.
+        layer: Hidden layer at which the model is to mix; 0 if the inputs are mixed already.
     """
 
     partner: Int[Tensor, " rows"]
     share: Float[Tensor, " rows"]
+    layer: int = 0
 
 
 class InputRegularizer(ABC):
@@ -30,6 +32,9 @@ class InputRegularizer(ABC):
 
     mixes: ClassVar[bool] = False
     """Whether it mixes rows, and with them their losses."""
+
+    layers: int = 0
+    """Hidden layers of the model at which it mixes, besides the inputs."""
 
     @abstractmethod
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
