@@ -36,7 +36,7 @@ from polytask.training.task_stopping import AllTasks, Distil, FreezeHead
 ROWS = 120
 
 
-def table(seed: int = 0):
+def table(seed: int = 0, confidence: float = 0.0):
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(ROWS, 6)).astype(np.float32)
     truth = x @ generator.normal(size=6)
@@ -45,7 +45,8 @@ def table(seed: int = 0):
     c = (truth > 0).astype(float)
     for values in (a, b, c):
         values[generator.random(ROWS) < 0.1] = np.nan
-    tasks = [Regression("a").fit(a), Regression("b").fit(b), Binary("c").fit(c)]
+    sure = Binary("c", confidence_penalty=confidence)
+    tasks = [Regression("a").fit(a), Regression("b").fit(b), sure.fit(c)]
     groups = group_tasks(tasks)
     columns = {"a": a, "b": b, "c": c}
     targets, masks = {}, {}
@@ -75,7 +76,7 @@ def teacher(groups, rows: int) -> TeacherOutputs:
 
 
 def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, **options):
-    tasks, groups, whole = table()
+    tasks, groups, whole = table(confidence=options.pop("confidence", 0.0))
     with RandomScope(3):
         backbone = (
             TabM(6, width=8, depth=2, members=3, dropout=0.2)
@@ -131,6 +132,13 @@ TECHNIQUES = {
     "freeze-head": lambda: {"stopping": FreezeHead(patience=1), "epochs": 12},
     "distil": lambda: {"stopping": Distil(patience=1), "epochs": 12},
     "distillation": lambda: {"taught": True},
+    "confidence penalty": lambda: {"confidence": 0.5},
+    "confidence penalty, everything else of a loss": lambda: {
+        "confidence": 0.5,
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05)),
+    },
+    "confidence penalty, distillation": lambda: {"confidence": 0.5, "taught": True},
     "many": lambda: {
         "penalties": [L1(1e-3), Orthogonality(0.01)],
         "defence": Defence(

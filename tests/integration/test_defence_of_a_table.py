@@ -178,6 +178,23 @@ def test_every_technique_is_listed_with_its_strength(sections, name, frame):
     assert result.history.epochs[-1].valid != plain.history.epochs[-1].valid
 
 
+def test_the_confidence_penalty_is_listed_and_only_training_sees_it(frame, tmp_path):
+    targets = [{"name": "cost"}, {"name": "ill", "confidence_penalty": 2.0}]
+    options = {"training": {"epochs": 30, "patience": 29}, "optimizer": {"learning_rate": 0.05}}
+    result = fit_table(
+        frame, run_from_document(document(targets=targets, **options)), baselines=False,
+        out=tmp_path,
+    )  # fmt: skip
+    plain = fit(frame, targets=[{"name": "cost"}, {"name": "ill"}], **options)
+    assert listed(result)["confidence penalty of ill"].startswith("2 × ")
+    sure, unsure = (r.bundle.predict(frame)["ill_probability_yes"] for r in (plain, result))
+    assert (unsure - 0.5).abs().mean() < (sure - 0.5).abs().mean()
+    kept = result.report.tasks[1].on("valid").loss
+    epoch = result.history.best_epoch
+    assert kept == pytest.approx(result.history.epochs[epoch - 1].valid[1], rel=1e-4)
+    pd.testing.assert_frame_equal(load(tmp_path).predict(frame), result.bundle.predict(frame))
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -293,6 +310,10 @@ USELESS = [
     ({"training": {"refit": True, "keep": "per-task"}}, r"training\.refit.*keep"),
     ({"training": {"stopping": "distil"}, "split": {"valid": 0.0}}, "validation rows"),
     ({"defence": "linear", "model": {"width": 8}}, "`model` has no effect"),
+    (
+        {"defence": "linear", "targets": [{"name": "y", "confidence_penalty": 0.1}]},
+        "`confidence_penalty` of target 'y' has no effect",
+    ),
     ({"defence": "linear", "training": {"epochs": 8}}, r"`training\.epochs` has no effect"),
 ]
 
@@ -302,6 +323,11 @@ def test_options_without_effect_are_refused(sections, words):
     merged = {"targets": [{"name": "y"}], **sections}
     with pytest.raises(PolytaskError, match=words):
         run_from_document(merged)
+
+
+def test_a_number_has_no_confidence_to_penalise(frame):
+    with pytest.raises(InvalidArgument, match="'cost' is a regression target, to which `conf"):
+        fit(frame, targets=[{"name": "cost", "confidence_penalty": 0.1}])
 
 
 @pytest.mark.slow

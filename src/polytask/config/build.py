@@ -328,6 +328,7 @@ def target_spec(
         scale=scale,
         class_weight=config.class_weight,
         label_smoothing=config.label_smoothing,
+        confidence_penalty=config.confidence_penalty,
         positive=config.positive,
         classes=classes,
     )

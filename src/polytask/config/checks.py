@@ -149,6 +149,9 @@ LINEAR_IGNORES = (
 )  # fmt: skip
 """Sections that say how a network is trained: the preset linear trains none."""
 
+LINEAR_TARGET_IGNORES = {"weight": 1.0, "confidence_penalty": 0.0}
+"""Options of a target that such a model has no use for, with the value that says nothing."""
+
 
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
     """Refuses a run whose options contradict each other.
@@ -294,12 +297,13 @@ def _check_linear(run: RunConfig, explicit: bool) -> None:
             f'`training.{min(training)}` has no effect here: `defence` = "linear" fits a linear '
             "model, not a network. Leave it out, or choose another preset."
         )
-    weighted = [target.name for target in run.targets if target.weight != 1.0]
-    if weighted:
-        raise InvalidArgument(
-            f"`weight` of target {weighted[0]!r} has no effect here: a linear model fits every "
-            "target by itself. Leave it out."
-        )
+    for target in run.targets:
+        for option, off in LINEAR_TARGET_IGNORES.items():
+            if getattr(target, option) != off:
+                raise InvalidArgument(
+                    f"`{option}` of target {target.name!r} has no effect here: a linear model fits "
+                    "every target by itself, to its loss alone. Leave it out."
+                )
 
 
 def _check_refit(run: RunConfig, valid_file: bool) -> None:

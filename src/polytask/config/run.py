@@ -35,6 +35,8 @@ class TargetConfig(Section):
     """Huber threshold, in standard deviations of the target."""
     class_weight: Literal["none", "balanced"] = "none"
     label_smoothing: Fraction = 0.0
+    confidence_penalty: NonNegative = 0.0
+    """Classes only: strength of a term against certainty in training; 0: off, usual 0.1."""
     positive: str | None = None
     """Binary only: the class whose probability is reported; default: the last in sort order."""
 

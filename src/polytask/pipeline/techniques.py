@@ -66,6 +66,9 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     for target in run.targets:
         if target.label_smoothing:
             on.append((f"label smoothing of {target.name}", f"{target.label_smoothing:g}"))
+        if target.confidence_penalty:
+            words = f"{target.confidence_penalty:g} × (log C − entropy) of C classes, training only"
+            on.append((f"confidence penalty of {target.name}", words))
         if target.class_weight != "none":
             on.append((f"class weights of {target.name}", target.class_weight))
     if model.head_dropout:
