@@ -13,7 +13,7 @@ from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
 from polytask.optim import OptimizerSpec, flat_cosine
-from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+from polytask.regularization.inputs import CMixup, CutMix, Cutout, FeatureDropout, InputNoise, Mixup
 from polytask.regularization.objective import (
     L1,
     SRIP,
@@ -116,6 +116,11 @@ TECHNIQUES = {
     "mixup": lambda: {"defence": Defence(inputs=(Mixup(0.4),))},
     "c-mixup": lambda: {"defence": Defence(inputs=(CMixup(2.0, groups=("a",)),))},
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
+    "cutout": lambda: {"defence": Defence(inputs=(Cutout(0.5, 0.3),))},
+    "cutout of mixed rows, ensemble": lambda: {
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.4), Cutout(0.5, 0.3)), sam=SAM(0.05)),
+    },
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
     },

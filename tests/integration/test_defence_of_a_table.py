@@ -17,6 +17,9 @@ from polytask.export import load
 from polytask.pipeline import fit_table
 from polytask.pipeline.prepare import prepare
 from polytask.pipeline.refit import number_of_splits
+from polytask.pipeline.techniques import planned_techniques
+from polytask.pipeline.training import Training
+from polytask.regularization.inputs import Cutout
 
 SMALL = {"model": {"width": 8, "depth": 1}, "training": {"epochs": 2, "patience": 1}}
 
@@ -162,6 +165,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"mixup": 0.2}}, "mixup"),
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
+        ({"inputs": {"cutout": 0.9, "cutout_share": 0.4}}, "cutout"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
         ({"update": {"sam": 0.05}}, "SAM"),
         ({"update": {"noise": 0.1}}, "gradient noise"),
@@ -193,6 +197,21 @@ def test_the_confidence_penalty_is_listed_and_only_training_sees_it(frame, tmp_p
     epoch = result.history.best_epoch
     assert kept == pytest.approx(result.history.epochs[epoch - 1].valid[1], rel=1e-4)
     pd.testing.assert_frame_equal(load(tmp_path).predict(frame), result.bundle.predict(frame))
+
+
+def test_techniques_that_take_columns_take_whole_ones(frame):
+    """The town is three inputs, one per level: they are one column of the table."""
+    run = decide(run_from_document(document(inputs={"cutmix": 0.5, "cutout": 0.5})))
+    prepared = prepare(frame, run)
+    cutmix, cutout = Training(prepared, run).defence.inputs
+    assert cutmix.blocks == cutout.blocks == ((4, 5, 6),)
+    assert [prepared.encoder.feature_names[i] for i in (4, 6)] == ["town=a", "town=c"]
+    torch.manual_seed(0)
+    before = prepared.tables["train"]
+    towns = Cutout(1.0, 0.5, cutout.blocks)(before)[0].inputs["numeric"][:, 4:]
+    assert set(towns.sum(1).tolist()) == {0.0, 1.0}
+    shown = dict(planned_techniques(prepared, run))
+    assert shown["cutout"] == "20% of the columns of every row blank, in 50% of the batches"
 
 
 @pytest.mark.parametrize(
@@ -304,6 +323,7 @@ USELESS = [
     ({"model": {"members": 4}}, r"model\.members"),
     ({"model": {"drop_path": 0.1}}, r"model\.drop_path"),
     ({"averaging": {"decay": 0.9}}, r"averaging\.decay"),
+    ({"inputs": {"cutout_share": 0.5}}, r"inputs\.cutout_share"),
     ({"distillation": {"weight": 0.9}}, r"distillation\.weight"),
     ({"training": {"splits": 3}}, r"training\.splits"),
     ({"training": {"refit": True}, "schedule": {"name": "cosine"}}, r"training\.refit.*schedule"),

@@ -215,14 +215,24 @@ def _edges(option: str, edges: object) -> dict[tuple[str, str], float]:
     return pairs
 
 
-def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[InputRegularizer]":
+def build_inputs(
+    config: InputsConfig, groups: "Sequence[TaskGroup]", blocks: Sequence[Sequence[int]] = ()
+) -> "list[InputRegularizer]":
     """What is done to the rows of training batches, in the order in which it is done.
 
     Args:
         config: ``[inputs]``.
         groups: Task groups; C-Mixup looks at the targets of the regression tasks.
+        blocks: Numeric inputs that encode one column of the table together.
     """
-    from polytask.regularization.inputs import CMixup, CutMix, FeatureDropout, InputNoise, Mixup
+    from polytask.regularization.inputs import (
+        CMixup,
+        CutMix,
+        Cutout,
+        FeatureDropout,
+        InputNoise,
+        Mixup,
+    )
 
     built: list[InputRegularizer] = []
     if config.mixup:
@@ -236,20 +246,25 @@ def build_inputs(config: InputsConfig, groups: "Sequence[TaskGroup]") -> "list[I
             )
         built.append(CMixup(config.c_mixup, config.c_mixup_bandwidth, groups=numbers))
     if config.cutmix:
-        built.append(CutMix(config.cutmix))
+        built.append(CutMix(config.cutmix, blocks))
     if config.noise:
         built.append(InputNoise(config.noise))
+    if config.cutout:
+        built.append(Cutout(config.cutout, config.cutout_share, blocks))
     if config.feature_dropout:
         built.append(FeatureDropout(config.feature_dropout))
     return built
 
 
-def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
+def build_defence(
+    run: RunConfig, groups: "Sequence[TaskGroup]", blocks: Sequence[Sequence[int]] = ()
+) -> "Defence":
     """Everything against overfitting besides penalties, stopping and the model's own layers.
 
     Args:
         run: Decided (`decide`).
         groups: Task groups.
+        blocks: Numeric inputs that encode one column of the table together.
 
     Example:
         >>> run = RunConfig(targets=({"name": "y"},), update={"sam": 0.05})
@@ -268,7 +283,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     elif averaging.name == "swa":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
-        inputs=tuple(build_inputs(run.inputs, groups)),
+        inputs=tuple(build_inputs(run.inputs, groups, blocks)),
         sam=SAM(update.sam) if update.sam else None,
         noise=GradientNoise(update.noise, update.noise_decay) if update.noise else None,
         averaging=average,

@@ -112,6 +112,7 @@ CONDITIONS = (
     Condition(
         "inputs", "c_mixup_bandwidth", lambda r: r.inputs.c_mixup > 0, "inputs.c_mixup above 0"
     ),
+    Condition("inputs", "cutout_share", lambda r: r.inputs.cutout > 0, "inputs.cutout above 0"),
     Condition("update", "noise_decay", lambda r: r.update.noise > 0, "update.noise above 0"),
     Condition("averaging", "decay", lambda r: r.averaging.name == "ema", 'averaging.name="ema"'),
     Condition("averaging", "start", lambda r: r.averaging.name == "swa", 'averaging.name="swa"'),

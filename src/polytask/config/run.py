@@ -185,6 +185,10 @@ class InputsConfig(Section):
     """In standard deviations of the targets."""
     cutmix: Fraction = 0.0
     """Probability per batch of copying columns from other rows."""
+    cutout: Fraction = 0.0
+    """Probability per batch of blanking columns of every row; 0: off, usual 0.2."""
+    cutout_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Of the columns that are blanked."""
     noise: NonNegative = 0.0
     """Standard deviation of normal noise on the scaled numeric inputs."""
     feature_dropout: Fraction = 0.0

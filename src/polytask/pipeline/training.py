@@ -109,7 +109,7 @@ class Training:
         aside = {} if prepared.balancing is None else {"balancing": prepared.balancing}
         self.balancing = _batches(aside, run, self.device).get("balancing")
         self.model = build_model(prepared, run)
-        self.defence = build_defence(run, prepared.groups)
+        self.defence = build_defence(run, prepared.groups, prepared.encoder.blocks)
         if self.defence.distillation is not None:
             teacher = single_task_outputs(prepared, run, empty=resume)
             self.defence = replace(self.defence, teacher=teacher)

@@ -3,6 +3,7 @@
 from .base import InputRegularizer, Mixing
 from .c_mixup import CMixup
 from .cutmix import CutMix
+from .cutout import Cutout
 from .feature_dropout import FeatureDropout
 from .mixing import mixed_counts, mixed_sums
 from .mixup import Mixup
@@ -11,6 +12,7 @@ from .noise import InputNoise
 __all__ = [
     "CMixup",
     "CutMix",
+    "Cutout",
     "FeatureDropout",
     "InputNoise",
     "InputRegularizer",
