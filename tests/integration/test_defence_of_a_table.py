@@ -214,6 +214,55 @@ def test_techniques_that_take_columns_take_whole_ones(frame):
     assert shown["cutout"] == "20% of the columns of every row blank, in 50% of the batches"
 
 
+def gated(backbone, tmp_path):
+    """Cost and stay depend on x0, x1 and x2 alone; the day and the town are several inputs each."""
+    generator = np.random.default_rng(1)
+    frame = pd.DataFrame(generator.normal(size=(400, 4)), columns=["x0", "x1", "x2", "x3"])
+    frame["town"] = generator.choice(["a", "b", "c"], 400)
+    frame["road"] = generator.choice([f"r{i}" for i in range(11)], 400)
+    frame["day"] = pd.date_range("2021-01-01", periods=400, freq="7h")[generator.permutation(400)]
+    frame["cost"] = frame["x0"] - frame["x1"] + 0.1 * generator.normal(size=400)
+    frame["stay"] = frame["x0"] + frame["x2"] + 0.1 * generator.normal(size=400)
+    model = {"backbone": backbone, "gates": 0.05, "width": 16, "depth": 1, "dropout": 0.0}
+    sections = {
+        "targets": [{"name": "cost"}, {"name": "stay"}],
+        "model": model | ({"members": 3} if backbone == "tabm" else {}),
+        "optimizer": {"learning_rate": 3e-3},
+        "training": {"epochs": 120, "patience": 119},
+    }
+    return frame, fit_table(frame, run_from_document(sections), baselines=False, out=tmp_path)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "residual-mlp", "tabm"])
+def test_gates_shut_the_columns_that_say_nothing_and_the_report_names_them(backbone, tmp_path):
+    frame, result = gated(backbone, tmp_path)
+    words = listed(result)["columns read"]
+    assert words == "3 of 7: x0, x1, x2; gates shut: x3, town, road, day"
+    assert listed(result)["input gates"].startswith("0.05 for every input column")
+    assert "learning rate × 10" in listed(result)["input gates"]
+    expected = result.bundle.predict(frame)
+    pd.testing.assert_frame_equal(load(tmp_path).predict(frame), expected)
+    other = frame.assign(x3=7.0, town="b", road="r3", day=frame["day"].iloc[0])
+    pd.testing.assert_frame_equal(load(tmp_path).predict(other), expected)
+    changed = load(tmp_path).predict(frame.assign(x2=0.0))
+    assert not np.allclose(changed["stay"], expected["stay"])
+
+
+def test_a_linear_model_has_no_gates():
+    with pytest.raises(InvalidArgument, match="`model` has no effect"):
+        run_from_document({"targets": [{"name": "y"}], "defence": "linear", "model": {"gates": 1}})
+
+
+def test_a_rate_of_the_gates_that_is_given_wins(frame):
+    run = decide(run_from_document(document(model={"gates": 0.1})))
+    prepared = prepare(frame, run)
+    for rates, expected in (({}, 1e-2), ({"role:gate": 3.0}, 3e-3)):
+        optimizer = run.optimizer.model_copy(update={"rates": rates})
+        trained = Training(prepared, run.model_copy(update={"optimizer": optimizer})).go()
+        found = max(group["lr"] for group in trained.optimizer.param_groups)
+        assert found == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -21,6 +21,13 @@ class Backbone(nn.Module, ABC):
     """JSON values from which a bundle builds an equal backbone: ``backbone`` is its name, the rest
     are its arguments. None for a backbone of the user's own, which is handed back on loading."""
 
+    def penalties(self) -> Mapping[str, Tensor]:
+        """Named scalars connected to the graph, added to the objective once, after balancing.
+
+        Default: none.
+        """
+        return {}
+
     @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded inputs → features; as many rows out as in."""

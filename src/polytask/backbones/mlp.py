@@ -1,6 +1,7 @@
 """The plain multi-layer perceptron."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import Backbone
+from .gates import L0Gates
 from .layers import activation as activation_layer
 from .layers import check_sizes, present
 from .layers import normalization as normalization_layer
@@ -31,6 +33,7 @@ class MLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         skip: Whether the input stands beside the last layer, features = [h_depth, h₀], so that
             the heads on top are a linear model and a network in one (wide and deep).
+        gates: Learns which columns of the table are read (`L0Gates`); None: all of them.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,6 +65,7 @@ class MLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         skip: bool = False,
+        gates: L0Gates | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -78,7 +82,9 @@ class MLP(Backbone):
         }
         if skip:
             self.architecture["skip"] = True
-        self.input = TableInput(numeric, cardinalities)
+        if gates is not None:
+            self.architecture["gates"] = asdict(gates)
+        self.input = TableInput(numeric, cardinalities, gates=gates)
         self.width = width + self.input.width if skip else width
         layers: list[nn.Module] = []
         for index in range(depth):
@@ -89,6 +95,10 @@ class MLP(Backbone):
                 nn.Dropout(dropout),
             ]
         self.layers = present(layers)
+
+    def penalties(self) -> Mapping[str, Tensor]:
+        """The price of the gates."""
+        return self.input.penalties()
 
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded rows → features."""

@@ -1,6 +1,7 @@
 """The multi-layer perceptron with pre-normalised residual blocks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from polytask._checks import probability
 
 from .base import Backbone
+from .gates import L0Gates
 from .layers import DropPath, check_sizes, present
 from .layers import activation as activation_layer
 from .layers import normalization as normalization_layer
@@ -32,6 +34,7 @@ class ResidualMLP(Backbone):
         normalization: ``"none"``, ``"layer"`` or ``"batch"``.
         drop_path: Probability of dropping the last block of a sample while training, in [0, 1);
             block i of n is dropped with i/n of it.
+        gates: Learns which columns of the table are read (`L0Gates`); None: all of them.
 
     Shapes:
         inputs: As `TableInput`.
@@ -62,6 +65,7 @@ class ResidualMLP(Backbone):
         activation: str = "relu",
         normalization: str = "none",
         drop_path: float = 0.0,
+        gates: L0Gates | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -79,7 +83,9 @@ class ResidualMLP(Backbone):
         }
         if drop_path > 0:
             self.architecture["drop_path"] = drop_path
-        self.input = TableInput(numeric, cardinalities)
+        if gates is not None:
+            self.architecture["gates"] = asdict(gates)
+        self.input = TableInput(numeric, cardinalities, gates=gates)
         self.stem = nn.Linear(self.input.width, width)
         self.blocks = nn.ModuleList(
             present(
@@ -101,6 +107,10 @@ class ResidualMLP(Backbone):
                 nn.Dropout(dropout),
             ]
         )
+
+    def penalties(self) -> Mapping[str, Tensor]:
+        """The price of the gates."""
+        return self.input.penalties()
 
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded rows → features."""

@@ -37,8 +37,16 @@ INPUT_WIDTH = 1024
 """…and of all of them together, which narrows them where there are many columns."""
 
 
+GATE_RATE = 10.0
+"""Factor on the learning rate of gates, which have a long way to go in a run of a table."""
+
+
 def build_backbone(
-    config: ModelConfig, numeric: int, cardinalities: Sequence[int], rows: "Tensor | None" = None
+    config: ModelConfig,
+    numeric: int,
+    cardinalities: Sequence[int],
+    rows: "Tensor | None" = None,
+    blocks: Sequence[Sequence[int]] = (),
 ) -> "Backbone":
     """The backbone for a table.
 
@@ -47,6 +55,7 @@ def build_backbone(
         numeric: Width of the encoded numeric input.
         cardinalities: Levels of each column that becomes an embedding.
         rows: Encoded numeric inputs of the training rows, for bins of an embedding.
+        blocks: Numeric inputs that encode one column of the table together.
     """
     make = resolve("backbone", config.backbone, option="model.backbone")
     arguments: dict[str, Any] = {
@@ -55,6 +64,11 @@ def build_backbone(
         "dropout": config.dropout,
         "activation": config.activation,
     }
+    if config.gates:
+        from polytask.backbones import L0Gates
+
+        columns = tuple(tuple(block) for block in blocks)
+        arguments["gates"] = L0Gates(config.gates, columns=columns)
     if config.backbone == "tabm":
         arguments["members"] = config.members
         if config.embedding == "piecewise-linear" and rows is not None and numeric:
@@ -72,8 +86,13 @@ def build_backbone(
     return backbone
 
 
-def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
-    """The optimizer as a value; the gradient clipping of ``[optimizer]`` belongs to the trainer."""
+def build_optimizer_spec(config: OptimizerConfig, *, gated: bool = False) -> "OptimizerSpec":
+    """The optimizer as a value; the gradient clipping of ``[optimizer]`` belongs to the trainer.
+
+    Args:
+        config: ``[optimizer]``.
+        gated: Whether the model has gates: they have `GATE_RATE`, if nothing else is said.
+    """
     from polytask.optim import OptimizerSpec
 
     return OptimizerSpec(
@@ -83,7 +102,7 @@ def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
         momentum=config.momentum,
         nesterov=config.nesterov,
         betas=config.betas,
-        rates=dict(config.rates),
+        rates={**({"role:gate": GATE_RATE} if gated else {}), **config.rates},
     )
 
 

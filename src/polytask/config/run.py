@@ -87,6 +87,8 @@ class ModelConfig(Section):
     """Residual MLP only: probability of dropping its last block, rising linearly with depth."""
     members: Annotated[int, Field(ge=2)] = 32
     """TabM only: networks that share their weights and learn separately."""
+    gates: NonNegative = 0.0
+    """Price of every input column that is read, with gates that learn which (L0); 0: off."""
     embedding: Literal["none", "piecewise-linear"] = "none"
     """TabM only: of every numeric column."""
     bins: Annotated[int, Field(ge=2)] = 48

@@ -127,6 +127,12 @@ class FeatureEncoder:
         return tuple(name for column in self.columns for name in column.features)
 
     @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The column of the table behind every input: the numeric ones, then the categories."""
+        numeric = (column.name for column in self.columns for _ in column.features)
+        return (*numeric, *self.category_names)
+
+    @cached_property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """Numeric inputs that encode one column together: its parts, its levels, its flag."""
         edges = np.cumsum([0, *(len(column.features) for column in self.columns)]).tolist()

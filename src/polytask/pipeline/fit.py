@@ -29,6 +29,7 @@ from .prepare import Prepared, prepare
 from .refit import chosen_epochs, number_of_splits, on_all_rows
 from .report import make_report
 from .scatter import MASKS, scatter
+from .techniques import columns_read
 from .training import Trained, Training, check_methods
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def fit_table(
     models = [model for _, model in members]
     serves = served if len(models) > 1 else {}
     bundle = _bundle(models, prepared, run, serves)
-    notes = list(trained.notes)
+    notes = [*trained.notes, *columns_read(trained.model, prepared.encoder)]
     if run.training.refit:
         first = trained.history.best_epoch
         splits = number_of_splits(prepared, run)

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from torch import nn
 from torch.optim import Optimizer
 
-from polytask.config.build import build_defence, build_penalties
+from polytask.backbones import InputGates, L0Gates
+from polytask.config.build import GATE_RATE, build_defence, build_penalties
 from polytask.config.run import RunConfig
+from polytask.data import FeatureEncoder
 from polytask.optim import Kind, ParameterInfo, Role, describe_groups
 from polytask.regularization.objective import Penalty
 
@@ -71,6 +74,9 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
             on.append((f"confidence penalty of {target.name}", words))
         if target.class_weight != "none":
             on.append((f"class weights of {target.name}", target.class_weight))
+    if model.gates:
+        rate = optimizer.rates.get("role:gate", GATE_RATE)
+        on.append(("input gates", f"{L0Gates(model.gates).describe()}, learning rate × {rate:g}"))
     if model.head_dropout:
         words = f"{model.head_dropout:g} on the features of every head, with a mask of its own"
         on.append(("head dropout", words))
@@ -87,6 +93,25 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     if training.calibrate:
         on.append(("calibration", "one temperature per classification task, on validation rows"))
     return on
+
+
+def columns_read(model: nn.Module, encoder: FeatureEncoder) -> list[tuple[str, str]]:
+    """Which columns of the table the gates of a model leave open, in words; none without gates.
+
+    Args:
+        model: With its kept weights.
+        encoder: Gives the names of the columns.
+    """
+    found = [module for module in model.modules() if isinstance(module, InputGates)]
+    if not found:
+        return []
+    (gates,) = found
+    names = [encoder.sources[group[0]] for group in gates.groups]
+    shut = dict(zip(names, gates.gate.closed().tolist(), strict=True))
+    ordered = [column.name for column in encoder.columns if column.name in shut]
+    read, left = ([name for name in ordered if shut[name] is side] for side in (False, True))
+    words = f"{len(read)} of {len(names)}: {', '.join(read) or 'none'}"
+    return [("columns read", words + (f"; gates shut: {', '.join(left)}" if left else ""))]
 
 
 def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:

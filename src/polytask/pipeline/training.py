@@ -123,7 +123,7 @@ class Training:
         self.trainer = Trainer(
             self.model,
             prepared.tasks,
-            optimizer=build_optimizer_spec(run.optimizer),
+            optimizer=build_optimizer_spec(run.optimizer, gated=run.model.gates > 0),
             balance=build_balance(
                 run.balance, names, weights, kinds=_kinds(prepared), seed=run.seed
             ),
@@ -183,7 +183,9 @@ def build_model(prepared: Prepared, run: RunConfig) -> MultiTaskModel:
     numeric = inputs if isinstance(inputs, Tensor) else inputs.get("numeric")
     encoder = prepared.encoder
     with RandomScope(run.seed):
-        backbone = build_backbone(run.model, encoder.numeric_width, encoder.cardinalities, numeric)
+        backbone = build_backbone(
+            run.model, encoder.numeric_width, encoder.cardinalities, numeric, encoder.blocks
+        )
         return MultiTaskModel(
             backbone,
             HardSharing(names, backbone.width),

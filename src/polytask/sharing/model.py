@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from polytask._checks import require
-from polytask.backbones import Backbone
+from polytask.backbones import Backbone, HardConcrete
 from polytask.optim.kinds import parameter_kinds
 from polytask.optim.roles import ParameterInfo, Role
 from polytask.tasks.base import Task
@@ -118,6 +118,8 @@ class MultiTaskModel(nn.Module):
         features: Tensor = self.backbone(inputs)
         check_rows(inputs, features, self.backbone, members=self.members)
         shared = self.sharing(features, tasks)
+        if self.training and (own := self.backbone.penalties()):
+            shared = shared._replace(penalties={**shared.penalties, **own})
         shared = shared._replace(representations=parted(shared.representations, part))
         outputs: dict[str, Tensor] = self.heads(shared, tasks)
         if self.members > 1 and not self.training:
@@ -131,11 +133,16 @@ class MultiTaskModel(nn.Module):
     def roles(self) -> list[ParameterInfo]:
         """Every parameter once, tied ones under their first name with the tasks of all."""
         everyone = frozenset(self.tasks)
+        gates = {
+            id(module.log_alpha)
+            for module in self.backbone.modules()
+            if isinstance(module, HardConcrete)
+        }
         rows = [
             ParameterInfo(
                 f"backbone.{name}",
                 self.backbone.get_parameter(name),
-                Role.BACKBONE,
+                Role.GATE if id(self.backbone.get_parameter(name)) in gates else Role.BACKBONE,
                 kind,
                 everyone,
             )
