@@ -248,6 +248,20 @@ def test_gates_shut_the_columns_that_say_nothing_and_the_report_names_them(backb
     assert not np.allclose(changed["stay"], expected["stay"])
 
 
+def test_tasks_with_weights_of_their_own_read_columns_of_their_own(frame):
+    training = {"epochs": 12, "patience": 3, "stopping": "all", "keep": "per-task"}
+    result = fit(
+        frame, training=training, optimizer={"learning_rate": 0.05}, model={"gates": 0.05}
+    )  # fmt: skip
+    assert len(result.bundle.members) > 1, "all tasks peak together: the test shows nothing"
+    shown = {name: words for name, words in listed(result).items() if "columns read" in name}
+    assert len(shown) == len(result.bundle.members)
+    for model in result.bundle.members:
+        closed = int(model.backbone.input.gates.gate.closed().sum())
+        assert any(words.startswith(f"{5 - closed} of 5: ") for words in shown.values())
+    assert {task for name in shown for task in name[16:].split(", ")} == {"cost", "stay", "ill"}
+
+
 def test_a_linear_model_has_no_gates():
     with pytest.raises(InvalidArgument, match="`model` has no effect"):
         run_from_document({"targets": [{"name": "y"}], "defence": "linear", "model": {"gates": 1}})

@@ -135,7 +135,9 @@ def fit_table(
     models = [model for _, model in members]
     serves = served if len(models) > 1 else {}
     bundle = _bundle(models, prepared, run, serves)
-    notes = [*trained.notes, *columns_read(trained.model, prepared.encoder)]
+    notes = list(trained.notes)
+    for names, model in members:
+        notes += columns_read(model, prepared.encoder, names if len(members) > 1 else ())
     if run.training.refit:
         first = trained.history.best_epoch
         splits = number_of_splits(prepared, run)

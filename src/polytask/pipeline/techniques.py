@@ -95,12 +95,15 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     return on
 
 
-def columns_read(model: nn.Module, encoder: FeatureEncoder) -> list[tuple[str, str]]:
+def columns_read(
+    model: nn.Module, encoder: FeatureEncoder, tasks: Sequence[str] = ()
+) -> list[tuple[str, str]]:
     """Which columns of the table the gates of a model leave open, in words; none without gates.
 
     Args:
         model: With its kept weights.
         encoder: Gives the names of the columns.
+        tasks: That predict with these weights, where others have weights of their own.
     """
     found = [module for module in model.modules() if isinstance(module, InputGates)]
     if not found:
@@ -111,7 +114,8 @@ def columns_read(model: nn.Module, encoder: FeatureEncoder) -> list[tuple[str, s
     ordered = [column.name for column in encoder.columns if column.name in shut]
     read, left = ([name for name in ordered if shut[name] is side] for side in (False, True))
     words = f"{len(read)} of {len(names)}: {', '.join(read) or 'none'}"
-    return [("columns read", words + (f"; gates shut: {', '.join(left)}" if left else ""))]
+    title = f"columns read by {', '.join(tasks)}" if tasks else "columns read"
+    return [(title, words + (f"; gates shut: {', '.join(left)}" if left else ""))]
 
 
 def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
