@@ -8,7 +8,7 @@ import torch
 
 from polytask import Binary, MultiTaskModel, Regression, Trainer
 from polytask.aggregation import MoCo, UPGrad
-from polytask.backbones import MLP, TabM
+from polytask.backbones import MLP, L0Gates, TabM
 from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
 from polytask.errors import InvalidArgument, Unsupported
@@ -17,6 +17,7 @@ from polytask.regularization.inputs import (
     Adversarial,
     CMixup,
     CutMix,
+    Cutout,
     FeatureDropout,
     InputNoise,
     ManifoldMixup,
@@ -49,7 +50,7 @@ from polytask.training.task_stopping import AllTasks, Distil, FreezeHead
 ROWS = 120
 
 
-def table(seed: int = 0):
+def table(seed: int = 0, confidence: float = 0.0):
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(ROWS, 6)).astype(np.float32)
     truth = x @ generator.normal(size=6)
@@ -58,7 +59,8 @@ def table(seed: int = 0):
     c = (truth > 0).astype(float)
     for values in (a, b, c):
         values[generator.random(ROWS) < 0.1] = np.nan
-    tasks = [Regression("a").fit(a), Regression("b").fit(b), Binary("c").fit(c)]
+    sure = Binary("c", confidence_penalty=confidence)
+    tasks = [Regression("a").fit(a), Regression("b").fit(b), sure.fit(c)]
     groups = group_tasks(tasks)
     columns = {"a": a, "b": b, "c": c}
     targets, masks = {}, {}
@@ -87,15 +89,16 @@ def teacher(groups, rows: int) -> TeacherOutputs:
     return outputs
 
 
-def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, layers=None, masks=None,
-         **options):  # fmt: skip
-    tasks, groups, whole = table()
+def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, gates=None, layers=None,
+         masks=None, **options):  # fmt: skip
+    tasks, groups, whole = table(confidence=options.pop("confidence", 0.0))
     with RandomScope(3):
         backbone = (
-            TabM(6, width=8, depth=2, members=3, dropout=0.2)
+            TabM(6, width=8, depth=2, members=3, dropout=0.2, gates=gates)
             if members
             else MLP(6, width=12, depth=2, dropout=0.2,
-                     normalization="batch" if batch_norm else "none", **(layers or {}))
+                     normalization="batch" if batch_norm else "none", gates=gates,
+                     **(layers or {}))
         )  # fmt: skip
         model = MultiTaskModel.hard(backbone, tasks, **(masks or {}))
     train = ResidentBatches(part(whole, slice(0, 80)), batch_size=32, seed=1)
@@ -144,6 +147,11 @@ TECHNIQUES = {
         "balance": UPGrad(),
     },
     "cutmix": lambda: {"defence": Defence(inputs=(CutMix(0.5),))},
+    "cutout": lambda: {"defence": Defence(inputs=(Cutout(0.5, 0.3),))},
+    "cutout of mixed rows, ensemble": lambda: {
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.4), Cutout(0.5, 0.3)), sam=SAM(0.05)),
+    },
     "input noise, feature dropout": lambda: {
         "defence": Defence(inputs=(InputNoise(0.1), FeatureDropout(0.2)))
     },
@@ -208,6 +216,19 @@ TECHNIQUES = {
     "freeze-head": lambda: {"stopping": FreezeHead(patience=1), "epochs": 12},
     "distil": lambda: {"stopping": Distil(patience=1), "epochs": 12},
     "distillation": lambda: {"taught": True},
+    "input gates": lambda: {"gates": L0Gates(0.05)},
+    "input gates, sam, averages, ensemble": lambda: {
+        "gates": L0Gates(0.05, columns=((0, 2),)),
+        "members": True,
+        "defence": Defence(sam=SAM(0.05), averaging=EMA(0.9)),
+    },
+    "confidence penalty": lambda: {"confidence": 0.5},
+    "confidence penalty, everything else of a loss": lambda: {
+        "confidence": 0.5,
+        "members": True,
+        "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05)),
+    },
+    "confidence penalty, distillation": lambda: {"confidence": 0.5, "taught": True},
     "many": lambda: {
         "penalties": [L1(1e-3), Orthogonality(0.01)],
         "defence": Defence(

@@ -17,6 +17,9 @@ from polytask.export import load
 from polytask.pipeline import fit_table
 from polytask.pipeline.prepare import prepare
 from polytask.pipeline.refit import number_of_splits
+from polytask.pipeline.techniques import planned_techniques
+from polytask.pipeline.training import Training
+from polytask.regularization.inputs import Cutout
 
 SMALL = {"model": {"width": 8, "depth": 1}, "training": {"epochs": 2, "patience": 1}}
 
@@ -163,6 +166,7 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"inputs": {"c_mixup": 2.0}}, "c mixup"),
         ({"inputs": {"manifold_mixup": 2.0}}, "manifold mixup"),
         ({"inputs": {"cutmix": 0.5}}, "cut mix"),
+        ({"inputs": {"cutout": 0.9, "cutout_share": 0.4}}, "cutout"),
         ({"inputs": {"noise": 0.1, "feature_dropout": 0.1}}, "feature dropout"),
         ({"inputs": {"adversarial": 0.1}}, "adversarial"),
         ({"model": {"drop_connect": 0.3}}, "DropConnect"),
@@ -184,6 +188,101 @@ def test_every_technique_is_listed_with_its_strength(sections, name, frame):
     assert name in listed(result), listed(result)
     plain = fit(frame)
     assert result.history.epochs[-1].valid != plain.history.epochs[-1].valid
+
+
+def test_the_confidence_penalty_is_listed_and_only_training_sees_it(frame, tmp_path):
+    targets = [{"name": "cost"}, {"name": "ill", "confidence_penalty": 2.0}]
+    options = {"training": {"epochs": 30, "patience": 29}, "optimizer": {"learning_rate": 0.05}}
+    result = fit_table(
+        frame, run_from_document(document(targets=targets, **options)), baselines=False,
+        out=tmp_path,
+    )  # fmt: skip
+    plain = fit(frame, targets=[{"name": "cost"}, {"name": "ill"}], **options)
+    assert listed(result)["confidence penalty of ill"].startswith("2 × ")
+    sure, unsure = (r.bundle.predict(frame)["ill_probability_yes"] for r in (plain, result))
+    assert (unsure - 0.5).abs().mean() < (sure - 0.5).abs().mean()
+    kept = result.report.tasks[1].on("valid").loss
+    epoch = result.history.best_epoch
+    assert kept == pytest.approx(result.history.epochs[epoch - 1].valid[1], rel=1e-4)
+    pd.testing.assert_frame_equal(load(tmp_path).predict(frame), result.bundle.predict(frame))
+
+
+def test_techniques_that_take_columns_take_whole_ones(frame):
+    """The town is three inputs, one per level: they are one column of the table."""
+    run = decide(run_from_document(document(inputs={"cutmix": 0.5, "cutout": 0.5})))
+    prepared = prepare(frame, run)
+    cutmix, cutout = Training(prepared, run).defence.inputs
+    assert cutmix.blocks == cutout.blocks == ((4, 5, 6),)
+    assert [prepared.encoder.feature_names[i] for i in (4, 6)] == ["town=a", "town=c"]
+    torch.manual_seed(0)
+    before = prepared.tables["train"]
+    towns = Cutout(1.0, 0.5, cutout.blocks)(before)[0].inputs["numeric"][:, 4:]
+    assert set(towns.sum(1).tolist()) == {0.0, 1.0}
+    shown = dict(planned_techniques(prepared, run))
+    assert shown["cutout"] == "20% of the columns of every row blank, in 50% of the batches"
+
+
+def gated(backbone, tmp_path):
+    """Cost and stay depend on x0, x1 and x2 alone; the day and the town are several inputs each."""
+    generator = np.random.default_rng(1)
+    frame = pd.DataFrame(generator.normal(size=(400, 4)), columns=["x0", "x1", "x2", "x3"])
+    frame["town"] = generator.choice(["a", "b", "c"], 400)
+    frame["road"] = generator.choice([f"r{i}" for i in range(11)], 400)
+    frame["day"] = pd.date_range("2021-01-01", periods=400, freq="7h")[generator.permutation(400)]
+    frame["cost"] = frame["x0"] - frame["x1"] + 0.1 * generator.normal(size=400)
+    frame["stay"] = frame["x0"] + frame["x2"] + 0.1 * generator.normal(size=400)
+    model = {"backbone": backbone, "gates": 0.05, "width": 16, "depth": 1, "dropout": 0.0}
+    sections = {
+        "targets": [{"name": "cost"}, {"name": "stay"}],
+        "model": model | ({"members": 3} if backbone == "tabm" else {}),
+        "optimizer": {"learning_rate": 3e-3},
+        "training": {"epochs": 120, "patience": 119},
+    }
+    return frame, fit_table(frame, run_from_document(sections), baselines=False, out=tmp_path)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "residual-mlp", "tabm"])
+def test_gates_shut_the_columns_that_say_nothing_and_the_report_names_them(backbone, tmp_path):
+    frame, result = gated(backbone, tmp_path)
+    words = listed(result)["columns read"]
+    assert words == "3 of 7: x0, x1, x2; gates shut: x3, town, road, day"
+    assert listed(result)["input gates"].startswith("0.05 for every input column")
+    assert "learning rate × 10" in listed(result)["input gates"]
+    expected = result.bundle.predict(frame)
+    pd.testing.assert_frame_equal(load(tmp_path).predict(frame), expected)
+    other = frame.assign(x3=7.0, town="b", road="r3", day=frame["day"].iloc[0])
+    pd.testing.assert_frame_equal(load(tmp_path).predict(other), expected)
+    changed = load(tmp_path).predict(frame.assign(x2=0.0))
+    assert not np.allclose(changed["stay"], expected["stay"])
+
+
+def test_tasks_with_weights_of_their_own_read_columns_of_their_own(frame):
+    training = {"epochs": 12, "patience": 3, "stopping": "all", "keep": "per-task"}
+    result = fit(
+        frame, training=training, optimizer={"learning_rate": 0.05}, model={"gates": 0.05}
+    )  # fmt: skip
+    assert len(result.bundle.members) > 1, "all tasks peak together: the test shows nothing"
+    shown = {name: words for name, words in listed(result).items() if "columns read" in name}
+    assert len(shown) == len(result.bundle.members)
+    for model in result.bundle.members:
+        closed = int(model.backbone.input.gates.gate.closed().sum())
+        assert any(words.startswith(f"{5 - closed} of 5: ") for words in shown.values())
+    assert {task for name in shown for task in name[16:].split(", ")} == {"cost", "stay", "ill"}
+
+
+def test_a_linear_model_has_no_gates():
+    with pytest.raises(InvalidArgument, match="`model` has no effect"):
+        run_from_document({"targets": [{"name": "y"}], "defence": "linear", "model": {"gates": 1}})
+
+
+def test_a_rate_of_the_gates_that_is_given_wins(frame):
+    run = decide(run_from_document(document(model={"gates": 0.1})))
+    prepared = prepare(frame, run)
+    for rates, expected in (({}, 1e-2), ({"role:gate": 3.0}, 3e-3)):
+        optimizer = run.optimizer.model_copy(update={"rates": rates})
+        trained = Training(prepared, run.model_copy(update={"optimizer": optimizer})).go()
+        found = max(group["lr"] for group in trained.optimizer.param_groups)
+        assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -300,12 +399,17 @@ USELESS = [
     ({"model": {"members": 4}}, r"model\.members"),
     ({"model": {"drop_path": 0.1}}, r"model\.drop_path"),
     ({"averaging": {"decay": 0.9}}, r"averaging\.decay"),
+    ({"inputs": {"cutout_share": 0.5}}, r"inputs\.cutout_share"),
     ({"distillation": {"weight": 0.9}}, r"distillation\.weight"),
     ({"training": {"splits": 3}}, r"training\.splits"),
     ({"training": {"refit": True}, "schedule": {"name": "cosine"}}, r"training\.refit.*schedule"),
     ({"training": {"refit": True, "keep": "per-task"}}, r"training\.refit.*keep"),
     ({"training": {"stopping": "distil"}, "split": {"valid": 0.0}}, "validation rows"),
     ({"defence": "linear", "model": {"width": 8}}, "`model` has no effect"),
+    (
+        {"defence": "linear", "targets": [{"name": "y", "confidence_penalty": 0.1}]},
+        "`confidence_penalty` of target 'y' has no effect",
+    ),
     ({"defence": "linear", "training": {"epochs": 8}}, r"`training\.epochs` has no effect"),
 ]
 
@@ -315,6 +419,11 @@ def test_options_without_effect_are_refused(sections, words):
     merged = {"targets": [{"name": "y"}], **sections}
     with pytest.raises(PolytaskError, match=words):
         run_from_document(merged)
+
+
+def test_a_number_has_no_confidence_to_penalise(frame):
+    with pytest.raises(InvalidArgument, match="'cost' is a regression target, to which `conf"):
+        fit(frame, targets=[{"name": "cost", "confidence_penalty": 0.1}])
 
 
 @pytest.mark.slow

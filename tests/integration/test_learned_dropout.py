@@ -43,8 +43,8 @@ def moved(make, parts, factor):
     """How far one update of step size 1 moves every parameter; the term counts `factor` times."""
     tasks, batch = table()
     model = network(tasks, 40)
-    terms = model.backbone.terms
-    model.backbone.terms = lambda heads: {name: factor * t for name, t in terms(heads).items()}
+    terms = model.backbone.penalties
+    model.backbone.penalties = lambda heads: {name: factor * t for name, t in terms(heads).items()}
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     own = terms(model.heads.weights())["concrete dropout"]
     slopes = torch.autograd.grad(own, list(model.parameters()), allow_unused=True)

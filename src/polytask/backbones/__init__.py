@@ -3,6 +3,7 @@
 from .base import Backbone
 from .embeddings import PiecewiseInput, piecewise_bins
 from .ensemble import EnsembleLinear, TabM
+from .gates import HardConcrete, InputGates, L0Gates
 from .identity import Identity
 from .mlp import MLP
 from .residual_mlp import ResidualMLP
@@ -12,7 +13,10 @@ __all__ = [
     "MLP",
     "Backbone",
     "EnsembleLinear",
+    "HardConcrete",
     "Identity",
+    "InputGates",
+    "L0Gates",
     "PiecewiseInput",
     "ResidualMLP",
     "TabM",

@@ -31,7 +31,7 @@ class Backbone(nn.Module, ABC):
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded inputs → features; as many rows out as in."""
 
-    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
+    def penalties(self, heads: Sequence[Tensor] = ()) -> Mapping[str, Tensor]:
         """Named scalars that join the objective in training, once and unweighted; usually none.
 
         Args:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from polytask._checks import at_least, require
 from polytask.optim.roles import Kind
 
+from .gates import L0Gates
 from .table_input import TableInput
 
 _FEWEST_EDGES = 3
@@ -102,6 +103,7 @@ class PiecewiseInput(nn.Module):
         cardinalities: Codes of each category column (see `TableInput`).
         bins: Per numeric column the increasing edges, at least 3, or None: it passes through.
         embedding: Width of the vector of each column with bins, at least 1.
+        gates: Learns which columns are read; a curve whose gate is closed reads 0.
 
     Shapes:
         inputs: As `TableInput`.
@@ -133,6 +135,7 @@ class PiecewiseInput(nn.Module):
         *,
         bins: Sequence[Sequence[float] | None],
         embedding: int = 16,
+        gates: L0Gates | None = None,
     ) -> None:
         from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 
@@ -149,7 +152,7 @@ class PiecewiseInput(nn.Module):
                 "hold at least 3 increasing numbers",
                 bins[column],
             )
-        self.table = TableInput(numeric, cardinalities)
+        self.table = TableInput(numeric, cardinalities, gates=gates)
         source = PiecewiseLinearEmbeddings(edges, embedding, activation=False, version="B")
         self.encoding = source.impl
         self.slope: nn.Parameter = source.linear0.weight
@@ -161,6 +164,10 @@ class PiecewiseInput(nn.Module):
         self.width = len(plain) + len(columns) * embedding
         self.pieces = [1] * (numeric - len(columns))
         self.pieces += [self.table.embedding] * self.table.columns + [embedding] * len(columns)
+
+    def penalties(self) -> dict[str, Tensor]:
+        """The price of the gates."""
+        return self.table.penalties()
 
     def parameter_kinds(self) -> dict[str, Kind]:
         """The slopes are scales, the offsets biases, the curves embeddings."""

@@ -1,6 +1,7 @@
 """TabM: k multi-layer perceptrons that share their weights, in one network."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 import torch
@@ -12,6 +13,7 @@ from polytask.optim.roles import Kind
 
 from .base import Backbone, Mix
 from .embeddings import PiecewiseInput
+from .gates import L0Gates
 from .layers import activation as activation_layer
 from .layers import check_sizes, present, through
 from .table_input import TableInput
@@ -98,6 +100,7 @@ class TabM(Backbone):
         bins: Bin edges of each numeric column (`piecewise_bins`), None for columns that pass
             through; None: there are no embeddings.
         embedding: Width of the embedding of each column with bins, at least 1.
+        gates: Learns which columns of the table are read (`L0Gates`); None: all of them.
 
     Shapes:
         inputs: As `TableInput`.
@@ -133,6 +136,7 @@ class TabM(Backbone):
         activation: str = "relu",
         bins: Sequence[Sequence[float] | None] | None = None,
         embedding: int = 16,
+        gates: L0Gates | None = None,
     ) -> None:
         from tabm import make_tabm_backbone
 
@@ -156,13 +160,17 @@ class TabM(Backbone):
             "bins": None,
             "embedding": embedding,
         }
+        if gates is not None:
+            self.architecture["gates"] = asdict(gates)
         self.input: PiecewiseInput | TableInput
         if bins is not None and embeds:
             self.architecture["bins"] = [None if b is None else list(b) for b in bins]
-            self.input = PiecewiseInput(numeric, cardinalities, bins=bins, embedding=embedding)
+            self.input = PiecewiseInput(
+                numeric, cardinalities, bins=bins, embedding=embedding, gates=gates
+            )
             pieces = self.input.pieces
         else:
-            self.input = TableInput(numeric, cardinalities)
+            self.input = TableInput(numeric, cardinalities, gates=gates)
             pieces = [1] * numeric + [self.input.embedding] * self.input.columns
         source = make_tabm_backbone(
             d_in=self.input.width,
@@ -183,6 +191,10 @@ class TabM(Backbone):
             ]
         self.layers = present(layers)
         self.mixable = depth
+
+    def penalties(self, heads: Sequence[Tensor] = ()) -> Mapping[str, Tensor]:
+        """The price of the gates."""
+        return self.input.penalties()
 
     def forward(
         self, inputs: Mapping[str, Tensor] | Tensor, mix: Mix | None = None

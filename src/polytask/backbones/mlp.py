@@ -1,6 +1,7 @@
 """The plain multi-layer perceptron."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from .base import Backbone, Mix
 from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
 from .drop_connect import linear_layer
+from .gates import L0Gates
 from .layers import activation as activation_layer
 from .layers import check_learned, check_sizes, dropout_layer, present, through
 from .layers import normalization as normalization_layer
@@ -38,6 +40,7 @@ class MLP(Backbone):
         concrete_rows: N, the training rows, if dropout probabilities are to be learned, each from
             `dropout` on (`ConcreteDropout`); 0: they stay.
         length_scale: Of the prior of the weights under learned dropout, positive.
+        gates: Learns which columns of the table are read (`L0Gates`); None: all of them.
 
     Shapes:
         inputs: As `TableInput`.
@@ -72,6 +75,7 @@ class MLP(Backbone):
         drop_connect: float = 0.0,
         concrete_rows: int = 0,
         length_scale: float = 1e-2,
+        gates: L0Gates | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -95,7 +99,9 @@ class MLP(Backbone):
             self.architecture["drop_connect"] = drop_connect
         if concrete_rows:
             self.architecture |= {"concrete_rows": concrete_rows, "length_scale": length_scale}
-        self.input = TableInput(numeric, cardinalities)
+        if gates is not None:
+            self.architecture["gates"] = asdict(gates)
+        self.input = TableInput(numeric, cardinalities, gates=gates)
         self.width = width + self.input.width if skip else width
         layers: list[nn.Module] = []
         for index in range(depth):
@@ -117,11 +123,15 @@ class MLP(Backbone):
         features: Tensor = through(self.layers, rows, mix, nn.Linear)
         return torch.cat((features, rows), dim=1) if self.skip else features
 
-    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
-        """What learned dropout adds: every dropout is read by the next layer, the last by heads."""
+    def penalties(self, heads: Sequence[Tensor] = ()) -> Mapping[str, Tensor]:
+        """The price of the gates, and what learned dropout adds.
+
+        Every dropout is read by the next layer, the last one by the heads.
+        """
         dropouts = [layer for layer in self.layers if isinstance(layer, ConcreteDropout)]
         linear = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
         pairs = [Concrete(*pair) for pair in zip(dropouts, [*linear[1:], None], strict=False)]
         hidden = self.width - self.input.width if self.skip else self.width
         read = [weight[..., :hidden] for weight in heads]
-        return concrete_term(pairs, read, self.concrete_rows, self.length_scale)
+        learned = concrete_term(pairs, read, self.concrete_rows, self.length_scale)
+        return {**self.input.penalties(), **learned}

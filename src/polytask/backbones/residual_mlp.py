@@ -1,6 +1,7 @@
 """The multi-layer perceptron with pre-normalised residual blocks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from polytask._checks import probability
 from .base import Backbone, Mix
 from .concrete_dropout import Concrete, ConcreteDropout, concrete_term
 from .drop_connect import linear_layer
+from .gates import L0Gates
 from .layers import DropPath, check_learned, check_sizes, dropout_layer, present
 from .layers import activation as activation_layer
 from .layers import normalization as normalization_layer
@@ -39,6 +41,7 @@ class ResidualMLP(Backbone):
         concrete_rows: N, the training rows, if dropout probabilities are to be learned, each from
             `dropout` on (`ConcreteDropout`); 0: they stay.
         length_scale: Of the prior of the weights under learned dropout, positive.
+        gates: Learns which columns of the table are read (`L0Gates`); None: all of them.
 
     Shapes:
         inputs: As `TableInput`.
@@ -72,6 +75,7 @@ class ResidualMLP(Backbone):
         drop_connect: float = 0.0,
         concrete_rows: int = 0,
         length_scale: float = 1e-2,
+        gates: L0Gates | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width, depth, dropout)
@@ -96,7 +100,9 @@ class ResidualMLP(Backbone):
             self.architecture["drop_connect"] = drop_connect
         if concrete_rows:
             self.architecture |= {"concrete_rows": concrete_rows, "length_scale": length_scale}
-        self.input = TableInput(numeric, cardinalities)
+        if gates is not None:
+            self.architecture["gates"] = asdict(gates)
+        self.input = TableInput(numeric, cardinalities, gates=gates)
         self.stem = linear_layer(self.input.width, width, drop_connect)
         self.blocks = nn.ModuleList(
             present(
@@ -132,8 +138,11 @@ class ResidualMLP(Backbone):
         features: Tensor = self.last(hidden)
         return features
 
-    def terms(self, heads: Sequence[Tensor]) -> Mapping[str, Tensor]:
-        """What learned dropout adds: V_i reads that of its block, and heads read the last."""
+    def penalties(self, heads: Sequence[Tensor] = ()) -> Mapping[str, Tensor]:
+        """The price of the gates, and what learned dropout adds.
+
+        V_i reads the dropout of its block, the heads read the last one.
+        """
         pairs: list[Concrete] = []
         for layers in (*self.blocks, self.last):
             linear = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
@@ -142,4 +151,5 @@ class ResidualMLP(Backbone):
                 for layer in layers
                 if isinstance(layer, ConcreteDropout)
             ]
-        return concrete_term(pairs, heads, self.concrete_rows, self.length_scale)
+        learned = concrete_term(pairs, heads, self.concrete_rows, self.length_scale)
+        return {**self.input.penalties(), **learned}

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from polytask._checks import require
 from polytask.optim.roles import Kind
 
+from .gates import InputGates, L0Gates
+
 _RESERVED = 2
 _WIDEST = 8
 
@@ -48,6 +50,7 @@ class TableInput(nn.Module):
         numeric: Width of ``inputs["numeric"]``; 0 if there is none.
         cardinalities: Number of codes of each column of ``inputs["categories"]``, the two reserved
             ones included, so at least 3.
+        gates: Learns which columns are read (`InputGates`); None: all of them.
 
     Shapes:
         inputs: ``{"numeric": [rows, numeric], "categories": int64 [rows, columns]}``; an absent
@@ -67,7 +70,9 @@ class TableInput(nn.Module):
     missing_shift: Tensor
     level_shift: Tensor
 
-    def __init__(self, numeric: int, cardinalities: Sequence[int] = ()) -> None:
+    def __init__(
+        self, numeric: int, cardinalities: Sequence[int] = (), *, gates: L0Gates | None = None
+    ) -> None:
         super().__init__()
         require(numeric >= 0, "numeric", "be at least 0", numeric)
         require(
@@ -82,6 +87,8 @@ class TableInput(nn.Module):
         self.columns = columns
         self.embedding = embedding_width(cardinalities)
         self.width = numeric + columns * self.embedding
+        widths = [1] * numeric + [self.embedding] * columns
+        self.gates = None if gates is None else InputGates(gates, widths)
         if columns:
             self.missing = nn.Parameter(torch.zeros(columns * _RESERVED, self.embedding))
             levels = [codes - _RESERVED for codes in cardinalities]
@@ -100,6 +107,10 @@ class TableInput(nn.Module):
         """The rows for missing and unseen values are a kind of their own."""
         return {"missing": Kind.MISSING, "weight": Kind.EMBEDDING} if self.columns else {}
 
+    def penalties(self) -> dict[str, Tensor]:
+        """The price of the gates."""
+        return {} if self.gates is None else {"input gates": self.gates.penalty()}
+
     def forward(self, inputs: Mapping[str, Tensor] | Tensor) -> Float[Tensor, "rows width"]:
         """Encoded rows → one vector per row."""
         if isinstance(inputs, Tensor):
@@ -112,7 +123,8 @@ class TableInput(nn.Module):
             table = torch.cat([self.missing, self.weight])
             shift = torch.where(codes < _RESERVED, self.missing_shift, self.level_shift)
             parts.append(nn.functional.embedding(codes + shift, table).flatten(1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        rows = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return rows if self.gates is None else self.gates(rows)
 
 
 def _part(inputs: Mapping[str, Tensor], name: str, width: int) -> Tensor:

@@ -37,12 +37,17 @@ INPUT_WIDTH = 1024
 """…and of all of them together, which narrows them where there are many columns."""
 
 
+GATE_RATE = 10.0
+"""Factor on the learning rate of gates, which have a long way to go in a run of a table."""
+
+
 def build_backbone(
     config: ModelConfig,
     numeric: int,
     cardinalities: Sequence[int],
     rows: "Tensor | None" = None,
     number: int = 1,
+    blocks: Sequence[Sequence[int]] = (),
 ) -> "Backbone":
     """The backbone for a table.
 
@@ -52,6 +57,7 @@ def build_backbone(
         cardinalities: Levels of each column that becomes an embedding.
         rows: Encoded numeric inputs of the training rows, for bins of an embedding.
         number: Of training rows, for learned dropout.
+        blocks: Numeric inputs that encode one column of the table together.
     """
     make = resolve("backbone", config.backbone, option="model.backbone")
     arguments: dict[str, Any] = {
@@ -60,6 +66,11 @@ def build_backbone(
         "dropout": config.dropout,
         "activation": config.activation,
     }
+    if config.gates:
+        from polytask.backbones import L0Gates
+
+        columns = tuple(tuple(block) for block in blocks)
+        arguments["gates"] = L0Gates(config.gates, columns=columns)
     if config.backbone == "tabm":
         arguments["members"] = config.members
         if config.embedding == "piecewise-linear" and rows is not None and numeric:
@@ -81,8 +92,13 @@ def build_backbone(
     return backbone
 
 
-def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
-    """The optimizer as a value; the gradient clipping of ``[optimizer]`` belongs to the trainer."""
+def build_optimizer_spec(config: OptimizerConfig, *, gated: bool = False) -> "OptimizerSpec":
+    """The optimizer as a value; the gradient clipping of ``[optimizer]`` belongs to the trainer.
+
+    Args:
+        config: ``[optimizer]``.
+        gated: Whether the model has gates: they have `GATE_RATE`, if nothing else is said.
+    """
     from polytask.optim import OptimizerSpec
 
     return OptimizerSpec(
@@ -92,7 +108,7 @@ def build_optimizer_spec(config: OptimizerConfig) -> "OptimizerSpec":
         momentum=config.momentum,
         nesterov=config.nesterov,
         betas=config.betas,
-        rates=dict(config.rates),
+        rates={**({"role:gate": GATE_RATE} if gated else {}), **config.rates},
     )
 
 
@@ -225,7 +241,10 @@ def _edges(option: str, edges: object) -> dict[tuple[str, str], float]:
 
 
 def build_inputs(
-    config: InputsConfig, groups: "Sequence[TaskGroup]", layers: int = 1
+    config: InputsConfig,
+    groups: "Sequence[TaskGroup]",
+    layers: int = 1,
+    blocks: Sequence[Sequence[int]] = (),
 ) -> "list[InputRegularizer]":
     """What is done to the rows of training batches, in the order in which it is done.
 
@@ -233,10 +252,12 @@ def build_inputs(
         config: ``[inputs]``.
         groups: Task groups; C-Mixup looks at the targets of the regression tasks.
         layers: Hidden layers of the backbone, for manifold mixup.
+        blocks: Numeric inputs that encode one column of the table together.
     """
     from polytask.regularization.inputs import (
         CMixup,
         CutMix,
+        Cutout,
         FeatureDropout,
         InputNoise,
         ManifoldMixup,
@@ -257,20 +278,25 @@ def build_inputs(
     if config.manifold_mixup:
         built.append(ManifoldMixup(config.manifold_mixup, layers=layers))
     if config.cutmix:
-        built.append(CutMix(config.cutmix))
+        built.append(CutMix(config.cutmix, blocks))
     if config.noise:
         built.append(InputNoise(config.noise))
+    if config.cutout:
+        built.append(Cutout(config.cutout, config.cutout_share, blocks))
     if config.feature_dropout:
         built.append(FeatureDropout(config.feature_dropout))
     return built
 
 
-def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
+def build_defence(
+    run: RunConfig, groups: "Sequence[TaskGroup]", blocks: Sequence[Sequence[int]] = ()
+) -> "Defence":
     """Everything against overfitting besides penalties, stopping and the model's own layers.
 
     Args:
         run: Decided (`decide`).
         groups: Task groups.
+        blocks: Numeric inputs that encode one column of the table together.
 
     Example:
         >>> run = RunConfig(targets=({"name": "y"},), update={"sam": 0.05})
@@ -291,7 +317,7 @@ def build_defence(run: RunConfig, groups: "Sequence[TaskGroup]") -> "Defence":
     elif averaging.name == "swa":
         average = resolve("averaging", "swa")(averaging.start)
     return Defence(
-        inputs=tuple(build_inputs(inputs, groups, _hidden_layers(run.model))),
+        inputs=tuple(build_inputs(inputs, groups, _hidden_layers(run.model), blocks)),
         adversarial=Adversarial(inputs.adversarial, inputs.adversarial_share)
         if inputs.adversarial
         else None,
@@ -361,6 +387,7 @@ def target_spec(
         scale=scale,
         class_weight=config.class_weight,
         label_smoothing=config.label_smoothing,
+        confidence_penalty=config.confidence_penalty,
         positive=config.positive,
         classes=classes,
     )

@@ -132,6 +132,7 @@ CONDITIONS = (
     Condition(
         "inputs", "c_mixup_bandwidth", lambda r: r.inputs.c_mixup > 0, "inputs.c_mixup above 0"
     ),
+    Condition("inputs", "cutout_share", lambda r: r.inputs.cutout > 0, "inputs.cutout above 0"),
     Condition(
         "inputs", "adversarial_share", lambda r: r.inputs.adversarial > 0, "inputs.adversarial"
     ),

@@ -10,6 +10,9 @@ LINEAR_IGNORES = (
 )  # fmt: skip
 """Sections that say how a network is trained: the preset linear trains none."""
 
+LINEAR_TARGET_IGNORES = {"weight": 1.0, "confidence_penalty": 0.0}
+"""Options of a target that such a model has no use for, with the value that says nothing."""
+
 
 def check_linear(run: RunConfig, explicit: bool) -> None:
     """Refuses options that say how a network is trained.
@@ -36,9 +39,10 @@ def check_linear(run: RunConfig, explicit: bool) -> None:
             f'`training.{min(training)}` has no effect here: `defence` = "linear" fits a linear '
             "model, not a network. Leave it out, or choose another preset."
         )
-    weighted = [target.name for target in run.targets if target.weight != 1.0]
-    if weighted:
-        raise InvalidArgument(
-            f"`weight` of target {weighted[0]!r} has no effect here: a linear model fits every "
-            "target by itself. Leave it out."
-        )
+    for target in run.targets:
+        for option, off in LINEAR_TARGET_IGNORES.items():
+            if getattr(target, option) != off:
+                raise InvalidArgument(
+                    f"`{option}` of target {target.name!r} has no effect here: a linear model fits "
+                    "every target by itself, to its loss alone. Leave it out."
+                )

@@ -69,6 +69,14 @@ DEFENCE: tuple[Method, ...] = (
         "Yun et al., ICCV 2019, arXiv 1905.04899",
     ),
     Method(
+        "cutout",
+        "input",
+        "polytask.regularization.inputs:Cutout",
+        "Blanks a share of the columns of every row.",
+        "none",
+        "DeVries & Taylor, 2017, arXiv 1708.04552; Kadra et al., NeurIPS 2021, arXiv 2106.11189",
+    ),
+    Method(
         "noise",
         "input",
         "polytask.regularization.inputs:InputNoise",

@@ -35,6 +35,8 @@ class TargetConfig(Section):
     """Huber threshold, in standard deviations of the target."""
     class_weight: Literal["none", "balanced"] = "none"
     label_smoothing: Fraction = 0.0
+    confidence_penalty: NonNegative = 0.0
+    """Classes only: strength of a term against certainty in training; 0: off, usual 0.1."""
     positive: str | None = None
     """Binary only: the class whose probability is reported; default: the last in sort order."""
 
@@ -93,6 +95,8 @@ class ModelConfig(Section):
     """MLPs only: probability of dropping a single weight of the backbone's linear layers."""
     members: Annotated[int, Field(ge=2)] = 32
     """TabM only: networks that share their weights and learn separately."""
+    gates: NonNegative = 0.0
+    """Price of every input column that is read, with gates that learn which (L0); 0: off."""
     embedding: Literal["none", "piecewise-linear"] = "none"
     """TabM only: of every numeric column."""
     bins: Annotated[int, Field(ge=2)] = 48
@@ -193,6 +197,10 @@ class InputsConfig(Section):
     """Alpha; mixes a hidden layer or the inputs, drawn per batch. 0: off, usual 2."""
     cutmix: Fraction = 0.0
     """Probability per batch of copying columns from other rows."""
+    cutout: Fraction = 0.0
+    """Probability per batch of blanking columns of every row; 0: off, usual 0.2."""
+    cutout_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Of the columns that are blanked."""
     noise: NonNegative = 0.0
     """Standard deviation of normal noise on the scaled numeric inputs."""
     feature_dropout: Fraction = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
@@ -124,6 +125,19 @@ class FeatureEncoder:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the numeric inputs."""
         return tuple(name for column in self.columns for name in column.features)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The column of the table behind every input: the numeric ones, then the categories."""
+        numeric = (column.name for column in self.columns for _ in column.features)
+        return (*numeric, *self.category_names)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Numeric inputs that encode one column together: its parts, its levels, its flag."""
+        edges = np.cumsum([0, *(len(column.features) for column in self.columns)]).tolist()
+        spans = [tuple(range(start, end)) for start, end in pairwise(edges)]
+        return tuple(span for span in spans if len(span) > 1)
 
     @property
     def numeric_width(self) -> int:

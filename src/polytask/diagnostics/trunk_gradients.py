@@ -155,7 +155,7 @@ def _losses(
 ) -> dict[int, Tensor]:
     losses: dict[int, Tensor] = {}
     for group in groups:
-        unreduced = group.loss(outputs[group.name], rows.targets[group.name])
+        unreduced = group.training_loss(outputs[group.name], rows.targets[group.name])
         sums, counts = masked_sums(unreduced, rows.masks[group.name], rows.row_weights)
         means = sums / counts.clamp(min=torch.finfo(counts.dtype).tiny)
         losses |= dict(zip(group.indices, means.unbind(), strict=True))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from polytask._checks import unknown
-from polytask.backbones import MLP, Backbone, Identity, ResidualMLP, TabM
+from polytask.backbones import MLP, Backbone, Identity, L0Gates, ResidualMLP, TabM
 from polytask.errors import CorruptFile, PolytaskWarning
 from polytask.sharing import HardSharing, MultiTaskModel
 from polytask.tasks import TaskGroup
@@ -66,6 +66,8 @@ def build_model(architecture: Mapping[str, Any], groups: Sequence[TaskGroup]) ->
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Advice on sizes was given when the model was trained.
         warnings.simplefilter("ignore", PolytaskWarning)
+        if "gates" in arguments:
+            arguments["gates"] = L0Gates(**arguments["gates"])
         backbone = BACKBONES[name](**arguments)
         tasks = [task.name for group in groups for task in group.tasks]
         sharing = HardSharing(tasks, backbone.width)

@@ -29,6 +29,7 @@ from .prepare import Prepared, prepare
 from .refit import chosen_epochs, number_of_splits, on_all_rows
 from .report import make_report
 from .scatter import MASKS, scatter
+from .techniques import columns_read
 from .training import Trained, Training, check_methods
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def fit_table(
     serves = served if len(models) > 1 else {}
     bundle = _bundle(models, prepared, run, serves)
     notes = list(trained.notes)
+    for names, model in members:
+        notes += columns_read(model, prepared.encoder, names if len(members) > 1 else ())
     if run.training.refit:
         first = trained.history.best_epoch
         splits = number_of_splits(prepared, run)

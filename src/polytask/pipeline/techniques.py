@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from torch import nn
 from torch.optim import Optimizer
 
+from polytask.backbones import InputGates, L0Gates
 from polytask.backbones.concrete_dropout import learned_dropout
-from polytask.config.build import build_defence, build_penalties
+from polytask.config.build import GATE_RATE, build_defence, build_penalties
 from polytask.config.run import RunConfig
+from polytask.data import FeatureEncoder
 from polytask.optim import Kind, ParameterInfo, Role, describe_groups
 from polytask.regularization.objective import Penalty
 
@@ -70,8 +72,14 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     for target in run.targets:
         if target.label_smoothing:
             on.append((f"label smoothing of {target.name}", f"{target.label_smoothing:g}"))
+        if target.confidence_penalty:
+            words = f"{target.confidence_penalty:g} × (log C − entropy) of C classes, training only"
+            on.append((f"confidence penalty of {target.name}", words))
         if target.class_weight != "none":
             on.append((f"class weights of {target.name}", target.class_weight))
+    if model.gates:
+        rate = optimizer.rates.get("role:gate", GATE_RATE)
+        on.append(("input gates", f"{L0Gates(model.gates).describe()}, learning rate × {rate:g}"))
     if model.head_dropout:
         words = f"{model.head_dropout:g} on the features of every head, with a mask of its own"
         on.append(("head dropout", words))
@@ -96,6 +104,29 @@ def run_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:
     if training.calibrate:
         on.append(("calibration", "one temperature per classification task, on validation rows"))
     return on
+
+
+def columns_read(
+    model: nn.Module, encoder: FeatureEncoder, tasks: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Which columns of the table the gates of a model leave open, in words; none without gates.
+
+    Args:
+        model: With its kept weights.
+        encoder: Gives the names of the columns.
+        tasks: That predict with these weights, where others have weights of their own.
+    """
+    found = [module for module in model.modules() if isinstance(module, InputGates)]
+    if not found:
+        return []
+    (gates,) = found
+    names = [encoder.sources[group[0]] for group in gates.groups]
+    shut = dict(zip(names, gates.gate.closed().tolist(), strict=True))
+    ordered = [column.name for column in encoder.columns if column.name in shut]
+    read, left = ([name for name in ordered if shut[name] is side] for side in (False, True))
+    words = f"{len(read)} of {len(names)}: {', '.join(read) or 'none'}"
+    title = f"columns read by {', '.join(tasks)}" if tasks else "columns read"
+    return [(title, words + (f"; gates shut: {', '.join(left)}" if left else ""))]
 
 
 def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, str]]:

@@ -110,7 +110,7 @@ class Training:
         aside = {} if prepared.balancing is None else {"balancing": prepared.balancing}
         self.balancing = _batches(aside, run, self.device).get("balancing")
         self.model = build_model(prepared, run)
-        self.defence = build_defence(run, prepared.groups)
+        self.defence = build_defence(run, prepared.groups, prepared.encoder.blocks)
         if self.defence.distillation is not None:
             teacher = single_task_outputs(prepared, run, empty=resume)
             self.defence = replace(self.defence, teacher=teacher)
@@ -124,7 +124,7 @@ class Training:
         self.trainer = Trainer(
             self.model,
             prepared.tasks,
-            optimizer=build_optimizer_spec(run.optimizer),
+            optimizer=build_optimizer_spec(run.optimizer, gated=run.model.gates > 0),
             balance=build_balance(
                 run.balance, names, weights, kinds=_kinds(prepared), seed=run.seed
             ),
@@ -191,6 +191,7 @@ def build_model(prepared: Prepared, run: RunConfig) -> MultiTaskModel:
             encoder.cardinalities,
             numeric,
             len(prepared.tables["train"].rows),
+            encoder.blocks,
         )
         return MultiTaskModel(
             backbone,

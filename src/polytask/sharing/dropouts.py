@@ -24,9 +24,9 @@ class Call(NamedTuple):
     result: object
 
 
-def has_terms(backbone: Backbone) -> bool:
+def has_penalties(backbone: Backbone) -> bool:
     """Whether the backbone says what it adds to the objective."""
-    return type(backbone).terms is not Backbone.terms
+    return type(backbone).penalties is not Backbone.penalties
 
 
 def refuse_learned_dropout(module: nn.Module) -> None:

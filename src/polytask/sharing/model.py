@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from polytask._checks import require
-from polytask.backbones import Backbone
+from polytask.backbones import Backbone, HardConcrete
 from polytask.backbones.base import Mix
 from polytask.optim.kinds import parameter_kinds
 from polytask.optim.roles import ParameterInfo, Role
@@ -16,7 +16,7 @@ from polytask.tasks.groups import TaskGroup, group_tasks
 
 from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
-from .dropouts import has_terms, refuse_learned_dropout
+from .dropouts import has_penalties, refuse_learned_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
@@ -53,7 +53,7 @@ class MultiTaskModel(nn.Module):
             of members than it has, if `head_dropout` is no probability, or if there are samples
             without it.
         UnknownName: If a task is asked for that does not exist.
-        Unsupported: For learned dropout whose term nobody adds (see `Backbone.terms`).
+        Unsupported: For learned dropout whose term nobody adds (see `Backbone.penalties`).
 
     Example:
         >>> import numpy as np, torch
@@ -90,7 +90,7 @@ class MultiTaskModel(nn.Module):
             dropout_samples,
         )
         super().__init__()
-        if not (isinstance(sharing, HardSharing) and has_terms(backbone)):
+        if not (isinstance(sharing, HardSharing) and has_penalties(backbone)):
             refuse_learned_dropout(backbone)
         self.backbone = backbone
         self.sharing = sharing
@@ -163,8 +163,8 @@ class MultiTaskModel(nn.Module):
         shared = shared._replace(representations=parted(shared.representations, part))
         outputs: dict[str, Tensor] = self.heads(shared, tasks)
         if self.training:
-            terms = self.backbone.terms(self.heads.weights())
-            shared = shared._replace(penalties={**shared.penalties, **terms})
+            own = self.backbone.penalties(self.heads.weights())
+            shared = shared._replace(penalties={**shared.penalties, **own})
         if self.members > 1 and not self.training:
             outputs = {
                 group.name: average_members(outputs[group.name], group)
@@ -176,11 +176,16 @@ class MultiTaskModel(nn.Module):
     def roles(self) -> list[ParameterInfo]:
         """Every parameter once, tied ones under their first name with the tasks of all."""
         everyone = frozenset(self.tasks)
+        gates = {
+            id(module.log_alpha)
+            for module in self.backbone.modules()
+            if isinstance(module, HardConcrete)
+        }
         rows = [
             ParameterInfo(
                 f"backbone.{name}",
                 self.backbone.get_parameter(name),
-                Role.BACKBONE,
+                Role.GATE if id(self.backbone.get_parameter(name)) in gates else Role.BACKBONE,
                 kind,
                 everyone,
             )

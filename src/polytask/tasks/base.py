@@ -93,6 +93,16 @@ class Task(ABC):
         Leading axes are free: K equal tasks run as one ``[rows, tasks, outputs]`` call.
         """
 
+    def training_loss(
+        self, output: Float[Tensor, "*rows outputs"], target: Tensor
+    ) -> Float[Tensor, "*rows"]:
+        """What an update differentiates, unreduced; validation and reports never see it.
+
+        Default: the loss. A kind whose training has more than the loss in it, such as the
+        confidence penalty of classes, adds it here. Leading axes are free, as in `loss`.
+        """
+        return self.loss(output, target)
+
     def distillation_loss(
         self,
         output: Float[Tensor, "*rows outputs"],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask._checks import one_of, probability, require, unknown
+from polytask._checks import at_least, one_of, probability, require, unknown
 from polytask.errors import DataError
 from polytask.metrics.base import Metric
 from polytask.metrics.binary import binary_metrics
@@ -29,6 +29,7 @@ from .classes import (
     mean_logits,
     soft_binary,
 )
+from .confidence import two_class_confidence
 from .values import weights_of_labels
 
 
@@ -48,6 +49,8 @@ class Binary(TaskSpec):
         class_weight: ``"balanced"``: both classes have the same total weight, as in scikit-learn.
             Probabilities then refer to balanced classes.
         label_smoothing: e, at least 0 and below 1; raises the log loss, helps accuracy.
+        confidence_penalty: β, at least 0: training, but no validation, adds w_y β (log 2 − H(p))
+            to the loss of a row, with H the entropy of its probabilities; 0.1 to 1 is usual.
         positive: The class whose probability is reported, as text; default: the last in order.
         classes: Use these two classes instead of those found in the training rows.
 
@@ -64,12 +67,15 @@ class Binary(TaskSpec):
     Reference:
         C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016,
         section 7, https://arxiv.org/abs/1512.00567 (label smoothing).
+        G. Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output
+        Distributions", 2017, https://arxiv.org/abs/1701.06548 (confidence penalty).
     """
 
     kind: ClassVar[str] = "binary"
 
     class_weight: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0
+    confidence_penalty: float = 0.0
     positive: str | None = None
     classes: tuple[Label, ...] | None = None
 
@@ -78,6 +84,7 @@ class Binary(TaskSpec):
         require(len(self.columns) < 2, "columns", "name one column for binary", self.columns)
         one_of(f"class_weight of target {self.name!r}", self.class_weight, ("none", "balanced"))
         probability(f"label_smoothing of target {self.name!r}", self.label_smoothing)
+        at_least(f"confidence_penalty of target {self.name!r}", self.confidence_penalty, 0)
         if self.classes is not None:
             require(len(self.classes) == 2, "classes", "be two", self.classes)
             object.__setattr__(self, "classes", tuple(self.classes))
@@ -139,6 +146,20 @@ class BinaryTask(Task):
         loss = functional.binary_cross_entropy_with_logits(
             logit, target * (1 - e) + e / 2, reduction="none"
         )
+        return self._weighted(loss, target)
+
+    def training_loss(
+        self, output: Float[Tensor, "*rows outputs"], target: Tensor
+    ) -> Float[Tensor, "*rows"]:
+        """The loss, and the confidence penalty w_y β (log 2 − H(p))."""
+        loss, beta = self.loss(output, target), self.spec.confidence_penalty
+        if not beta:
+            return loss
+        sure = two_class_confidence(output.squeeze(-1))
+        return loss + self._weighted(beta * sure, target.to(sure.dtype))
+
+    def _weighted(self, loss: Tensor, target: Tensor) -> Tensor:
+        """Times the weight of the true class."""
         if self.class_weights is None:
             return loss
         negative, positive = self.class_weights
@@ -193,8 +214,11 @@ class BinaryTask(Task):
             words.append("balanced class weights")
         if self.spec.label_smoothing:
             words.append(f"label smoothing {self.spec.label_smoothing:g}")
+        if self.spec.confidence_penalty:
+            words.append(f"confidence penalty {self.spec.confidence_penalty:g}")
         return ", ".join(words)
 
     def fusion_key(self) -> Hashable:
-        """Equal class weights and smoothing fuse, whatever the classes are called."""
-        return (type(self), self.class_weights, self.spec.label_smoothing)
+        """Equal class weights, smoothing and penalty fuse, whatever the classes are called."""
+        spec = self.spec
+        return (type(self), self.class_weights, spec.label_smoothing, spec.confidence_penalty)

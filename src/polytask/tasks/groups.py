@@ -34,6 +34,10 @@ class TaskGroup:
         """Unreduced losses ``[rows, k]`` of all tasks of the group."""
         return self.tasks[0].loss(output, target)
 
+    def training_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The same with what only an update sees, such as the confidence penalty."""
+        return self.tasks[0].training_loss(output, target)
+
     def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Unreduced distances ``[rows, k]`` of all tasks of the group from a teacher's outputs."""
         return self.tasks[0].distillation_loss(output, teacher.detach(), temperature)

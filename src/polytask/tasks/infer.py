@@ -101,6 +101,7 @@ def build_spec(
     scale: float | None = None,
     class_weight: str = "none",
     label_smoothing: float = 0.0,
+    confidence_penalty: float = 0.0,
     positive: str | None = None,
     classes: Sequence[Label] | None = None,
 ) -> TaskSpec:
@@ -125,6 +126,7 @@ def build_spec(
         "scale": (scale, None),
         "class_weight": (class_weight, "none"),
         "label_smoothing": (label_smoothing, 0.0),
+        "confidence_penalty": (confidence_penalty, 0.0),
         "positive": (positive, None),
         "classes": (None if classes is None else tuple(classes), None),
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask._checks import one_of, probability, require
+from polytask._checks import at_least, one_of, probability, require
 from polytask.metrics.base import Metric
 from polytask.metrics.multiclass import multiclass_metrics
 
@@ -27,6 +27,7 @@ from .classes import (
     find_classes,
     label_array,
 )
+from .confidence import confidence
 from .values import weights_of_labels
 
 
@@ -46,6 +47,8 @@ class Multiclass(TaskSpec):
         class_weight: ``"balanced"``: all classes have the same total weight, as in scikit-learn.
             Probabilities then refer to balanced classes.
         label_smoothing: e, at least 0 and below 1; raises the log loss, helps accuracy.
+        confidence_penalty: β, at least 0: training, but no validation, adds w_y β (log C − H(p))
+            to the loss of a row, with H the entropy of its probabilities; 0.1 to 1 is usual.
         classes: Use these classes, in this order, instead of those found in the training rows.
 
     Raises:
@@ -59,16 +62,21 @@ class Multiclass(TaskSpec):
     Note:
         ``torch.nn.CrossEntropyLoss`` with class weights *and* smoothing also weighs the smoothed
         part class by class; here the weight of the true class multiplies the whole row.
+        The paper's confidence penalty is −βH(p). With β log C added to it the gradient is the
+        same and no loss becomes negative, as methods that look at losses need it.
 
     Reference:
         C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016,
         section 7, https://arxiv.org/abs/1512.00567 (label smoothing).
+        G. Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output
+        Distributions", 2017, https://arxiv.org/abs/1701.06548 (confidence penalty).
     """
 
     kind: ClassVar[str] = "multiclass"
 
     class_weight: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0
+    confidence_penalty: float = 0.0
     classes: tuple[Label, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +84,7 @@ class Multiclass(TaskSpec):
         require(len(self.columns) < 2, "columns", "name one column for multiclass", self.columns)
         one_of(f"class_weight of target {self.name!r}", self.class_weight, ("none", "balanced"))
         probability(f"label_smoothing of target {self.name!r}", self.label_smoothing)
+        at_least(f"confidence_penalty of target {self.name!r}", self.confidence_penalty, 0)
         if self.classes is not None:
             require(len(self.classes) > 1, "classes", "be two or more", self.classes)
             object.__setattr__(self, "classes", tuple(self.classes))
@@ -129,6 +138,19 @@ class MulticlassTask(Task):
             reduction="none",
             label_smoothing=self.spec.label_smoothing,
         ).view(target.shape)
+        return self._weighted(loss, target)
+
+    def training_loss(
+        self, output: Float[Tensor, "*rows outputs"], target: Tensor
+    ) -> Float[Tensor, "*rows"]:
+        """The loss, and the confidence penalty w_y β (log C − H(p))."""
+        loss, beta = self.loss(output, target), self.spec.confidence_penalty
+        if not beta:
+            return loss
+        return loss + self._weighted(beta * confidence(output), target)
+
+    def _weighted(self, loss: Tensor, target: Tensor) -> Tensor:
+        """Times the weight of the true class."""
         if self.class_weights is None:
             return loss
         return loss * loss.new_tensor(self.class_weights)[target]
@@ -192,8 +214,11 @@ class MulticlassTask(Task):
             words.append("balanced class weights")
         if self.spec.label_smoothing:
             words.append(f"label smoothing {self.spec.label_smoothing:g}")
+        if self.spec.confidence_penalty:
+            words.append(f"confidence penalty {self.spec.confidence_penalty:g}")
         return ", ".join(words)
 
     def fusion_key(self) -> Hashable:
-        """Equal numbers of classes, class weights and smoothing fuse."""
-        return (type(self), self.outputs, self.class_weights, self.spec.label_smoothing)
+        """Equal numbers of classes, class weights, smoothing and penalty fuse."""
+        own = (self.class_weights, self.spec.label_smoothing, self.spec.confidence_penalty)
+        return (type(self), self.outputs, *own)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask._checks import one_of, probability, require
+from polytask._checks import at_least, one_of, probability, require
 from polytask.errors import DataError
 from polytask.metrics.base import Metric
 from polytask.metrics.multilabel import multilabel_metrics
@@ -29,6 +29,7 @@ from .classes import (
     mean_logits,
     soft_binary,
 )
+from .confidence import two_class_confidence
 from .values import weights_of_labels
 
 Classes = tuple[tuple[Label, Label], ...]
@@ -48,6 +49,7 @@ class Multilabel(TaskSpec):
         weight: Relative weight of the task, at least 0.
         class_weight: ``"balanced"``: both classes of every label have the same total weight.
         label_smoothing: e, at least 0 and below 1, as for `Binary`.
+        confidence_penalty: β, at least 0, as for `Binary`, on every observed label.
 
     Raises:
         InvalidArgument: If `columns` is empty or repeats a column, or an option is out of range.
@@ -64,6 +66,7 @@ class Multilabel(TaskSpec):
 
     class_weight: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0
+    confidence_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +78,7 @@ class Multilabel(TaskSpec):
         )
         one_of(f"class_weight of target {self.name!r}", self.class_weight, ("none", "balanced"))
         probability(f"label_smoothing of target {self.name!r}", self.label_smoothing)
+        at_least(f"confidence_penalty of target {self.name!r}", self.confidence_penalty, 0)
 
     def fit(self, values: NDArray[Any], weights: NDArray[Any] | None = None) -> "MultilabelTask":
         """Finds the two classes of every label and their shares."""
@@ -145,13 +149,27 @@ class MultilabelTask(Task):
     ) -> Float[Tensor, "*rows"]:
         """Mean cross-entropy over the observed labels of the row, 0 without any."""
         logits, e = full_precision(output), self.spec.label_smoothing
-        observed = target >= 0
         truth = target.to(logits.dtype).clamp(min=0)
         loss = functional.binary_cross_entropy_with_logits(
             logits, truth * (1 - e) + e / 2, reduction="none"
         )
+        return self._mean(loss, target)
+
+    def training_loss(
+        self, output: Float[Tensor, "*rows outputs"], target: Tensor
+    ) -> Float[Tensor, "*rows"]:
+        """The loss, and the mean confidence penalty β (log 2 − H(p)) of the observed labels."""
+        loss, beta = self.loss(output, target), self.spec.confidence_penalty
+        if not beta:
+            return loss
+        return loss + self._mean(beta * two_class_confidence(output), target)
+
+    def _mean(self, loss: Tensor, target: Tensor) -> Tensor:
+        """Mean over the observed labels of a row, times the weights of their classes."""
+        observed = target >= 0
         if self.class_weights is not None:
             negative, positive = loss.new_tensor(self.class_weights).unbind(-1)
+            truth = target.to(loss.dtype).clamp(min=0)
             loss = loss * (negative + (positive - negative) * truth)
         return torch.where(observed, loss, 0.0).sum(-1) / observed.sum(-1).clamp(min=1)
 
@@ -218,8 +236,11 @@ class MultilabelTask(Task):
             words.append("balanced class weights")
         if self.spec.label_smoothing:
             words.append(f"label smoothing {self.spec.label_smoothing:g}")
+        if self.spec.confidence_penalty:
+            words.append(f"confidence penalty {self.spec.confidence_penalty:g}")
         return ", ".join(words)
 
     def fusion_key(self) -> Hashable:
-        """Equal numbers of labels, class weights and smoothing fuse."""
-        return (type(self), self.outputs, self.class_weights, self.spec.label_smoothing)
+        """Equal numbers of labels, class weights, smoothing and penalty fuse."""
+        own = (self.class_weights, self.spec.label_smoothing, self.spec.confidence_penalty)
+        return (type(self), self.outputs, *own)

@@ -36,7 +36,7 @@ def group_losses(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) ->
 
 
 def own_loss(group: TaskGroup, output: Tensor, target: Tensor) -> Tensor:
-    """Unreduced losses ``[rows, k]`` of a group on its labels.
+    """Unreduced training losses ``[rows, k]`` of a group on its labels.
 
     Args:
         group: Equal tasks.
@@ -45,13 +45,13 @@ def own_loss(group: TaskGroup, output: Tensor, target: Tensor) -> Tensor:
         target: ``[rows, k]`` or ``[rows, k, labels]``.
     """
     if output.ndim == 3:
-        return group.loss(output, target)
+        return group.training_loss(output, target)
     target = target.unsqueeze(1).expand(-1, output.shape[1], *target.shape[1:])
-    return group.loss(output, target).mean(1)
+    return group.training_loss(output, target).mean(1)
 
 
 def group_sums(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) -> list[Tensor]:
-    """The sums of `group_losses` alone, ``[k]`` per group: an update knows its counts already."""
+    """The sums of the training losses, ``[k]`` per group: an update knows its counts already."""
     return [
         masked_sum(
             own_loss(group, outputs[group.name], batch.targets[group.name]),

@@ -57,6 +57,24 @@ def test_every_kind_of_column():
     assert value[flags > 0].abs().max() == 0  # the median is the centre of the scale
 
 
+def test_inputs_of_one_column_are_a_block():
+    """By the names of the inputs: all that begin like the column, and no column of one input."""
+    encoder = fitted(table())
+    names = encoder.feature_names
+    found = [[names[index] for index in block] for block in encoder.blocks]
+    expected = []
+    for column in table().columns:
+        own = [
+            name
+            for name in names
+            if name == column or name.startswith((f"{column} ", f"{column}=", f"{column}."))
+        ]
+        expected += [own] if len(own) > 1 else []
+    assert found == expected
+    assert ["gaps", "gaps (missing)"] in found
+    assert not any("size" in block for block in found)
+
+
 def test_statistics_come_from_training_rows_only():
     train, other = table(seed=0), table(seed=1)
     other["size"] += 1000

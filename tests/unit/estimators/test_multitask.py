@@ -68,7 +68,7 @@ def test_specifications_reach_the_run(mixed, options):
     targets = [
         Regression("price", loss="huber", delta=2.0),
         Binary("sick", positive="no", label_smoothing=0.1),
-        Multiclass("stage", class_weight="balanced"),
+        Multiclass("stage", class_weight="balanced", confidence_penalty=0.2),
     ]
     model = MultiTaskEstimator(targets, **options).fit(mixed)
     assert [task.spec for task in model.bundle_.tasks] == targets

@@ -25,7 +25,7 @@ def absolute(output: Tensor, target: Tensor) -> Tensor:
 
 
 GROUPS = [
-    TaskGroup(name, (SimpleNamespace(loss=loss),), (index,))
+    TaskGroup(name, (SimpleNamespace(loss=loss, training_loss=loss),), (index,))
     for index, (name, loss) in enumerate(
         {"a": absolute, "b": lambda o, t: absolute(o, t).square()}.items()
     )

@@ -4,6 +4,7 @@ from .adversarial import Adversarial
 from .base import InputRegularizer, Mixing
 from .c_mixup import CMixup
 from .cutmix import CutMix
+from .cutout import Cutout
 from .feature_dropout import FeatureDropout
 from .manifold_mixup import ManifoldMixup, hidden_mix
 from .mixing import mixed_counts, mixed_sums
@@ -14,6 +15,7 @@ __all__ = [
     "Adversarial",
     "CMixup",
     "CutMix",
+    "Cutout",
     "FeatureDropout",
     "InputNoise",
     "InputRegularizer",

@@ -10,6 +10,7 @@ from polytask._checks import require
 from polytask.data.batch import Batch, Inputs
 
 from .base import InputRegularizer, Mixing
+from .columns import checked_blocks, original_columns
 from .parts import first_part
 
 
@@ -57,18 +58,8 @@ class CutMix(InputRegularizer):
 
     def __init__(self, probability: float = 0.2, blocks: Sequence[Sequence[int]] = ()) -> None:
         require(0 < probability <= 1, "probability", "be above 0 and at most 1", probability)
-        named = [column for block in blocks for column in block]
-        require(
-            all(len(block) > 0 for block in blocks)
-            and all(column >= 0 for column in named)
-            and len(set(named)) == len(named),
-            "blocks",
-            "hold non-empty groups of column indices, every index once",
-            blocks,
-        )
         self.probability = probability
-        self.blocks = tuple(tuple(block) for block in blocks)
-        self._widest = max(named, default=-1)
+        self.blocks = checked_blocks(blocks)
 
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
         """The rows with columns of their partners, or the batch itself."""
@@ -76,7 +67,7 @@ class CutMix(InputRegularizer):
         rows = len(part)
         if rows < 2 or float(torch.rand(())) >= self.probability:
             return batch, None
-        columns = self._columns(batch.inputs)
+        columns = original_columns(batch.inputs, self.blocks)
         copied = round(float(torch.rand(())) * len(columns))
         partner = torch.randperm(rows, device=part.device)
         taken: dict[str, list[int]] = {}
@@ -90,18 +81,6 @@ class CutMix(InputRegularizer):
     def describe(self) -> str:
         """How many batches are changed, in words."""
         return f"columns of other rows in {self.probability:.0%} of the batches"
-
-    def _columns(self, inputs: Inputs) -> list[tuple[str, Sequence[int]]]:
-        """The original columns: the name of the part and the indices within it."""
-        parts = {"numeric": inputs} if isinstance(inputs, Tensor) else inputs
-        width = parts["numeric"].shape[1] if "numeric" in parts else 0
-        require(self._widest < width, "blocks", f"name columns below {width}", self.blocks)
-        named = {column for block in self.blocks for column in block}
-        columns: list[tuple[str, Sequence[int]]] = [("numeric", block) for block in self.blocks]
-        for name, part in parts.items():
-            alone = set(range(part.shape[1])) - (named if name == "numeric" else set())
-            columns += [(name, (column,)) for column in sorted(alone)]
-        return columns
 
 
 def _copied(inputs: Inputs, partner: Tensor, taken: dict[str, list[int]]) -> Inputs:
