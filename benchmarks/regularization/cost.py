@@ -11,26 +11,30 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
-from polytask.backbones import MLP, TabM
+from polytask.backbones import MLP, L0Gates, TabM
 from polytask.balancing import EqualWeights
 from polytask.data.batch import Batch
 from polytask.data.batches import label_counts
 from polytask.optim import OptimizerSpec, Selector
-from polytask.regularization.inputs import InputNoise, Mixup
+from polytask.regularization.inputs import Adversarial, Cutout, InputNoise, ManifoldMixup, Mixup
 from polytask.regularization.objective import (
     L1,
     L2,
+    MCP,
     BoundPenalties,
     GroupLasso,
     JointFeatures,
+    JointFeaturesMax,
     Orthogonality,
     Penalty,
+    TaskCovariance,
 )
-from polytask.regularization.update import SAM, GradientNoise
+from polytask.regularization.update import ASAM, SAM, GradientNoise, Lookahead
 from polytask.regularization.weights import EMA
 from polytask.sharing import MultiTaskModel
 from polytask.tasks import Regression
@@ -50,21 +54,27 @@ def window():
 
 
 def arm(
-    optimizer: str, penalties: tuple[Penalty, ...] = (), members: int = 1, **techniques
+    optimizer: str,
+    penalties: tuple[Penalty, ...] = (),
+    members: int = 1,
+    layers: dict[str, Any] | None = None,
+    heads: dict[str, Any] | None = None,
+    **techniques,
 ) -> Callable[[], float]:
     """One update, timed."""
     torch.manual_seed(0)
     tasks = [Regression(f"y{i}").fit(np.linspace(-1.7, 1.7, 50)) for i in range(TASKS)]
-    sizes = {"width": WIDTH, "depth": DEPTH, "dropout": 0.0}
+    sizes: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "dropout": 0.0} | (layers or {})
     backbone = MLP(INPUTS, **sizes) if members == 1 else TabM(INPUTS, members=members, **sizes)
-    model = MultiTaskModel.hard(backbone, tasks)
+    model = MultiTaskModel.hard(backbone, tasks, **(heads or {}))
     infos = model.roles()
     spec = OptimizerSpec(optimizer, learning_rate=1e-5, weight_decay=0.0, momentum=0.9)
     built = spec.build(infos)
     defence = Defence(penalties=penalties, **techniques)
     bound = BoundPenalties(penalties, infos, built) if penalties else None
-    if defence.averaging is not None:
-        defence.averaging.start(model)
+    for weights in (defence.averaging, defence.lookahead):
+        if weights is not None:
+            weights.start(model)
     step = Step(model, model.groups, EqualWeights(TASKS), built, 0.0, defence, bound)
     batches = window()
     model.train()
@@ -85,13 +95,28 @@ def arms(optimizer: str) -> dict[str, Callable[[], float]]:
         "L2": arm(optimizer, (L2(1e-5),)),
         "group lasso, columns of the first layer": arm(optimizer, (GroupLasso(1e-5, COLUMNS),)),
         "group lasso, rows of all layers": arm(optimizer, (GroupLasso(1e-5),)),
+        "MCP": arm(optimizer, (MCP(1e-5),)),
         "joint features, heads": arm(optimizer, (JointFeatures(1e-5),)),
+        "L1,∞, heads": arm(optimizer, (JointFeaturesMax(1e-5),)),
+        "task covariance, heads": arm(optimizer, (TaskCovariance(1e-5),)),
         "orthogonality, all layers": arm(optimizer, (Orthogonality(1e-5),)),
         "mixup": arm(optimizer, inputs=(Mixup(0.2),)),
+        "manifold mixup": arm(optimizer, inputs=(ManifoldMixup(2.0, layers=DEPTH),)),
+        "cutout": arm(optimizer, inputs=(Cutout(1.0, 0.2),)),
         "input noise": arm(optimizer, inputs=(InputNoise(0.05),)),
         "gradient noise": arm(optimizer, noise=GradientNoise(0.01)),
         "EMA": arm(optimizer, averaging=EMA()),
+        "lookahead": arm(optimizer, lookahead=Lookahead()),
         "SAM": arm(optimizer, sam=SAM()),
+        "ASAM": arm(optimizer, sam=ASAM()),
+        "adversarial rows": arm(optimizer, adversarial=Adversarial()),
+        "dropout": arm(optimizer, layers={"dropout": 0.1}),
+        "concrete dropout": arm(optimizer, layers={"dropout": 0.1, "concrete_rows": 10_000}),
+        "DropConnect": arm(optimizer, layers={"drop_connect": 0.1}),
+        "multi-sample dropout, 4 masks": arm(
+            optimizer, heads={"head_dropout": 0.1, "dropout_samples": 4}
+        ),
+        "gates": arm(optimizer, layers={"gates": L0Gates(1e-3)}),
     }
 
 

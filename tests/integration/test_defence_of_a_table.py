@@ -109,7 +109,10 @@ PENALTIES = [method.name for method in methods("penalty")]
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_every_penalty_by_name(name, frame):
-    options = {"graph-laplacian": {"edges": [["cost", "stay", 1.0]]}}.get(name, {})
+    options = {
+        "graph-laplacian": {"edges": [["cost", "stay", 1.0]]},
+        "fused": {"order": ["cost", "stay"]},
+    }.get(name, {})
     sgd = {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.0}
     sections = {"optimizer": sgd if name == "nuclear" else {"weight_decay": 0.0}}
     entry = {"name": name, "strength": 0.01}
