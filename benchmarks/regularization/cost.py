@@ -2,11 +2,12 @@
 
 Three hidden layers of 256 units, 64 inputs, batches of 256 rows, eight regression tasks; SGD with
 momentum, and fused AdamW. Every arm is polytask's own update (`training.step.Step`) with a model of
-its own; one rotation holds all arms, in an order that changes, and each round's ratio is taken to
+its own; every round holds all arms, shuffled, and each round's ratio is taken to
 the plain update of the same round. The ensemble is compared with one network of equal width.
 Run: python -m benchmarks.regularization.cost [rounds]
 """
 
+import random
 import statistics
 import sys
 import time
@@ -127,9 +128,10 @@ def rotation(made: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
         for _ in range(10):
             made[name]()
     times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        order = names[number % len(names) :] + names[: number % len(names)]
-        for name in order:
+    order = random.Random(0)
+    for _ in range(rounds):
+        # In another order every time: what came before an arm decides what is in the caches.
+        for name in order.sample(names, len(names)):
             times[name].append(made[name]())
     plain = times["plain"]
     limit = 1.6 * statistics.quantiles(plain, n=4)[0]
