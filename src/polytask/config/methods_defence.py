@@ -119,7 +119,7 @@ DEFENCE: tuple[Method, ...] = (
         "layer",
         "polytask.sharing:MultiTaskModel",
         "Several masks of head dropout per row; their losses are averaged.",
-        "the heads once more per mask",
+        "a mask and a pass per head and sample",
         "Inoue, 2019, arXiv 1905.09788",
     ),
     Method(
