@@ -9,6 +9,9 @@ from .conditions import CONDITIONS, fixed_order
 from .linear_checks import check_linear
 from .run import RunConfig, Section, TargetConfig
 
+SMALLEST_ALPHA = 0.01
+"""Below it the generators of Beta numbers underflow; `polytask.regularization.inputs` agrees."""
+
 
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
     """Refuses a run whose options contradict each other.
@@ -52,6 +55,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         )
     for entry in run.penalties:
         find("penalty", entry.name, option="penalties.name")
+    _check_mixing(run)
     _check_balance(run)
     _check_validation(run, valid_file)
     _check_refit(run, valid_file)
@@ -88,6 +92,16 @@ def _check_target(target: TargetConfig) -> None:
             f"Target {name!r} is multilabel and names no columns. Type "
             f'--set \'targets.{name}.columns=["first", "second"]\', or the same in the run file.'
         )
+
+
+def _check_mixing(run: RunConfig) -> None:
+    for option in ("mixup", "c_mixup", "manifold_mixup"):
+        alpha = getattr(run.inputs, option)
+        if 0 < alpha < SMALLEST_ALPHA:
+            raise InvalidArgument(
+                f"`inputs.{option}` must be at least {SMALLEST_ALPHA:g}, or 0 for off; got "
+                f"{alpha:g}."
+            )
 
 
 def _check_balance(run: RunConfig) -> None:
