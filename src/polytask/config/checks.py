@@ -1,7 +1,7 @@
 """Options that contradict each other are refused; nothing that the user asked for is ignored."""
 
 from polytask._checks import require
-from polytask.errors import InvalidArgument
+from polytask.errors import InvalidArgument, Unsupported
 
 from .auto import decide
 from .catalogue import find
@@ -11,6 +11,9 @@ from .run import RunConfig, Section, TargetConfig
 
 SMALLEST_ALPHA = 0.01
 """Below it the generators of Beta numbers underflow; `polytask.regularization.inputs` agrees."""
+
+MIXING = ("mixup", "c_mixup", "manifold_mixup", "cutmix")
+"""Options of ``[inputs]`` of which a run has one."""
 
 
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
@@ -23,6 +26,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
 
     Raises:
         InvalidArgument: With the two options that do not go together.
+        Unsupported: For rows that are mixed in two ways.
 
     Example:
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
@@ -102,6 +106,12 @@ def _check_mixing(run: RunConfig) -> None:
                 f"`inputs.{option}` must be at least {SMALLEST_ALPHA:g}, or 0 for off; got "
                 f"{alpha:g}."
             )
+    on = [option for option in MIXING if getattr(run.inputs, option) > 0]
+    if len(on) > 1:
+        raise Unsupported(
+            f"`inputs.{on[0]}` cannot be combined with `inputs.{on[1]}`: a row has one partner. "
+            "Keep one of them, and set the other to 0 if a preset switched it on."
+        )
 
 
 def _check_balance(run: RunConfig) -> None:

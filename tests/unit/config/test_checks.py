@@ -5,7 +5,7 @@ import pytest
 from polytask.config import check_run, run_from_document
 from polytask.config.checks import SMALLEST_ALPHA
 from polytask.config.run import RunConfig
-from polytask.errors import InvalidArgument, UnknownName
+from polytask.errors import InvalidArgument, UnknownName, Unsupported
 from polytask.regularization.inputs import mixup
 
 TARGETS = [{"name": "sex"}, {"name": "age"}]
@@ -149,3 +149,17 @@ def test_an_unknown_method_is_found_before_the_table_is_read():
 
 def test_the_smallest_alpha_is_that_of_the_techniques():
     assert SMALLEST_ALPHA == mixup.SMALLEST_ALPHA
+
+
+def test_rows_are_mixed_in_one_way():
+    """Both options by name: one of them may come from a preset."""
+    for document in (
+        {"inputs": {"mixup": 0.2, "manifold_mixup": 2.0}},
+        {"defence": "small", "inputs": {"manifold_mixup": 2.0}},
+    ):
+        words = "`inputs.mixup` cannot be combined with `inputs.manifold_mixup`: a row has one"
+        with pytest.raises(Unsupported, match=words):
+            run_from_document({"targets": TARGETS, **document})
+    run_from_document(
+        {"targets": TARGETS, "defence": "small", "inputs": {"manifold_mixup": 2.0, "mixup": 0.0}}
+    )
