@@ -122,3 +122,27 @@ def test_the_report_says_what_was_learned():
     assert result.model.backbone.concrete_rows == len(result.prepared.split.train)
     spread = result.bundle.predict(frame.head(4), samples=10, seed=1)["y_spread"]
     assert (spread > 0).all()
+
+
+def test_the_report_says_it_of_all_weights_that_predict():
+    """Every task has the weights of its own best epoch, and probabilities of its own with them."""
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(90, 5)), columns=["x0", "x1", "x2", "y", "z"])
+    frame["y"] += 3 * frame["x0"]
+    run = run_from_document(
+        {
+            "targets": [{"name": "y"}, {"name": "z"}],
+            "model": {"width": 8, "depth": 2, "concrete_dropout": True},
+            "optimizer": {"learning_rate": 0.05},
+            "training": {"epochs": 20, "keep": "per-task"},
+        }
+    )
+    result = fit_table(frame, run, baselines=False)
+    assert len(result.bundle.members) == 2
+    words = dict(result.report.switched_on)
+    assert words["concrete dropout"].startswith("from 0.1")
+    assert "learned, layer by layer" not in words["concrete dropout"]
+    for task, member in result.bundle.serves.items():
+        learned = ", ".join(f"{p:.3g}" for p in learned_dropout(result.bundle.members[member]))
+        assert words[f"concrete dropout of {task}"] == f"learned, layer by layer: {learned}"
+    assert words["concrete dropout of y"] != words["concrete dropout of z"]

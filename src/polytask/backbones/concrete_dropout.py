@@ -77,6 +77,9 @@ class ConcreteDropout(nn.Module):
             rows: N, the rows of the training table.
             length_scale: l of the prior of the weights.
 
+        Raises:
+            InvalidArgument: If there are no readers.
+
         Example:
             >>> layer = ConcreteDropout(0.5)
             >>> layer.term([torch.ones(3, 4)], rows=1, length_scale=1.0).item()  # 12 − 4 log 2
@@ -87,6 +90,7 @@ class ConcreteDropout(nn.Module):
             weighted mean here, of which the term is no part. The authors' code writes twice this
             beside a loss of twice the log-likelihood.
         """
+        require(len(readers) > 0, "readers", "hold the weights that read the units", readers)
         logit = self.logit
         kept = torch.sigmoid(-logit)
         squares = sum((weight.square().sum() for weight in readers), logit.new_zeros(()))
@@ -119,7 +123,16 @@ def concrete_term(
         heads: Weights of all heads ``[…, outputs, units]``.
         rows: N.
         length_scale: l.
+
+    Raises:
+        InvalidArgument: If the heads read a dropout and there are none.
     """
+    require(
+        len(heads) > 0 or all(reader is not None for _, reader in dropouts),
+        "heads",
+        "hold the weights that read the features, for learned dropout",
+        list(heads),
+    )
     terms = [
         layer.term(heads if reader is None else [reader], rows, length_scale)
         for layer, reader in dropouts

@@ -26,8 +26,8 @@ class L0Gates:
 
     Args:
         strength: λ, positive: what a gate that is surely open adds to the objective. 1e-3 to 1e-1.
-        dropped: Probability r at the start that the median draw of a gate is below one half, in
-            (0, 1): log α = log((1 − r)/r).
+        dropped: Probability r at the start that a draw of a gate is below one half, in (0, 1):
+            log α = log((1 − r)/r).
         columns: Groups of numeric inputs that encode one column of the table and have one gate.
             Inputs that are named nowhere have a gate each, as all category columns have.
 

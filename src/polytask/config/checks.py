@@ -1,13 +1,19 @@
 """Options that contradict each other are refused; nothing that the user asked for is ignored."""
 
 from polytask._checks import require
-from polytask.errors import InvalidArgument
+from polytask.errors import InvalidArgument, Unsupported
 
 from .auto import decide
 from .catalogue import find
 from .conditions import CONDITIONS, fixed_order
 from .linear_checks import check_linear
 from .run import RunConfig, Section, TargetConfig
+
+SMALLEST_ALPHA = 0.01
+"""Below it the generators of Beta numbers underflow; `polytask.regularization.inputs` agrees."""
+
+MIXING = ("mixup", "c_mixup", "manifold_mixup", "cutmix")
+"""Options of ``[inputs]`` of which a run has one."""
 
 
 def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = False) -> None:
@@ -20,6 +26,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
 
     Raises:
         InvalidArgument: With the two options that do not go together.
+        Unsupported: For rows that are mixed in two ways.
 
     Example:
         >>> check_run(RunConfig(targets=({"name": "sex"},)))
@@ -52,6 +59,7 @@ def check_run(run: RunConfig, *, explicit: bool = False, valid_file: bool = Fals
         )
     for entry in run.penalties:
         find("penalty", entry.name, option="penalties.name")
+    _check_mixing(run)
     _check_balance(run)
     _check_validation(run, valid_file)
     _check_refit(run, valid_file)
@@ -87,6 +95,22 @@ def _check_target(target: TargetConfig) -> None:
         raise InvalidArgument(
             f"Target {name!r} is multilabel and names no columns. Type "
             f'--set \'targets.{name}.columns=["first", "second"]\', or the same in the run file.'
+        )
+
+
+def _check_mixing(run: RunConfig) -> None:
+    for option in ("mixup", "c_mixup", "manifold_mixup"):
+        alpha = getattr(run.inputs, option)
+        if 0 < alpha < SMALLEST_ALPHA:
+            raise InvalidArgument(
+                f"`inputs.{option}` must be at least {SMALLEST_ALPHA:g}, or 0 for off; got "
+                f"{alpha:g}."
+            )
+    on = [option for option in MIXING if getattr(run.inputs, option) > 0]
+    if len(on) > 1:
+        raise Unsupported(
+            f"`inputs.{on[0]}` cannot be combined with `inputs.{on[1]}`: a row has one partner. "
+            "Keep one of them, and set the other to 0 if a preset switched it on."
         )
 
 

@@ -29,6 +29,8 @@ ARGUMENTS: dict[str, str] = {
     "validate": "--set split.valid={valid}",
 }
 """Every command line that is ever suggested, with its places for numbers."""
+MIXING = ("mixup", "c_mixup", "cutmix", "manifold_mixup")
+"""Options of which a run has one."""
 FEW_ROWS = 2000
 FEW_LABELS = 200
 APART = 3.0
@@ -190,12 +192,13 @@ def _overfitting(verdicts: Sequence[Verdict], now: _Settings) -> list[Advice]:
     elif now.defence == "safe":
         words = f"Use the stronger preset: an ensemble in one network, for {_named(tasks)}."
         found.append(Advice(words, down, now.command("defend"), tasks))
-    if float(now.get("model", "dropout", 0.1)) < 0.5:
+    learned = now.get("model", "concrete_dropout", default=False)
+    if float(now.get("model", "dropout", 0.1)) < 0.5 and not learned:
         words = f"Raise dropout, as {_named(tasks)} overfit."
         found.append(Advice(words, down, now.command("dropout"), tasks))
     words = f"Raise the weight decay, as {_named(tasks)} overfit."
     found.append(Advice(words, down, now.command("decay"), tasks))
-    if not now.get("inputs", "mixup", 0.0):
+    if not any(now.get("inputs", option, 0.0) for option in MIXING):
         found.append(Advice("Mix rows with each other.", down, now.command("mixup"), tasks))
     return found
 

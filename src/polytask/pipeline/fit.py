@@ -29,7 +29,7 @@ from .prepare import Prepared, prepare
 from .refit import chosen_epochs, number_of_splits, on_all_rows
 from .report import make_report
 from .scatter import MASKS, scatter
-from .techniques import columns_read
+from .techniques import columns_read, learned_words
 from .training import Trained, Training, check_methods
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def fit_table(
     bundle = _bundle(models, prepared, run, serves)
     notes = list(trained.notes)
     for names, model in members:
-        notes += columns_read(model, prepared.encoder, names if len(members) > 1 else ())
+        own = names if len(members) > 1 else ()
+        notes += [*learned_words(model, run, own), *columns_read(model, prepared.encoder, own)]
     if run.training.refit:
         first = trained.history.best_epoch
         splits = number_of_splits(prepared, run)

@@ -156,18 +156,23 @@ def planned_techniques(prepared: Prepared, run: RunConfig) -> list[tuple[str, st
     return [*plain, *more]
 
 
-def learned_words(model: nn.Module, run: RunConfig) -> tuple[tuple[str, str], ...]:
-    """The dropout probabilities that a model has learned, for the report.
+def learned_words(
+    model: nn.Module, run: RunConfig, tasks: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The dropout probabilities that a model has learned, in words; none if they are not learned.
 
     Args:
-        model: With the kept weights.
+        model: With its kept weights.
         run: Its settings.
+        tasks: That predict with these weights, where others have weights of their own.
     """
     learned = learned_dropout(model)
     if not learned:
-        return ()
-    words = ", ".join(f"{p:.3g}" for p in learned)
-    return (("concrete dropout", f"{_concrete(run)}; learned, layer by layer: {words}"),)
+        return []
+    words = f"learned, layer by layer: {', '.join(f'{p:.3g}' for p in learned)}"
+    if tasks:
+        return [(f"concrete dropout of {', '.join(tasks)}", words)]
+    return [("concrete dropout", f"{_concrete(run)}; {words}")]
 
 
 def _concrete(run: RunConfig) -> str:

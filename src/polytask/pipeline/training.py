@@ -32,7 +32,6 @@ from polytask.tasks import group_tasks
 from polytask.training import Callback, Defence, History, RandomScope, Trainer
 
 from .prepare import Prepared
-from .techniques import learned_words
 
 SMALL = 2**22
 """Products of a layer below which a second thread costs more than it brings."""
@@ -170,7 +169,6 @@ class Training:
             trainer.penalties,
             self.defence,
             trainer.task_weights,
-            learned_words(self.model, self.run),
         )
 
 

@@ -16,7 +16,7 @@ from polytask.tasks.groups import TaskGroup
 
 from .base import ModelOutput, Shared
 from .choose import chosen_tasks
-from .dropouts import Call, refuse_learned_dropout, warn_of_dropout
+from .dropouts import Call, refuse_gates, refuse_learned_dropout, warn_of_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .model import MultiTaskModel
@@ -95,7 +95,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
         InvalidArgument: If rows are mixed, a task's output is missing or has another width.
         UnknownName: If the mapping holds a name that is no task.
         Unsupported: If the module returns something else, cannot take the batch's inputs, or has
-            learned dropout, whose term nobody would add.
+            learned dropout or gates, whose term nobody would add.
 
     Example:
         >>> import numpy as np
@@ -115,6 +115,7 @@ def adapt(module: nn.Module, groups: Sequence[TaskGroup], example: Batch) -> nn.
             )
         return module
     refuse_learned_dropout(module)
+    refuse_gates(module)
     inputs = first_rows(example)
     calls: list[Call] = []
     handles = [

@@ -1,4 +1,4 @@
-"""Dropout in a user's network that leaves next to nothing, or shakes a regression output."""
+"""What a user's network may not have, and dropout in it that does harm."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from polytask.backbones import Backbone
+from polytask.backbones import Backbone, HardConcrete
 from polytask.backbones.concrete_dropout import ConcreteDropout
 from polytask.errors import PolytaskWarning, Unsupported
 from polytask.tasks.groups import TaskGroup
@@ -43,6 +43,23 @@ def refuse_learned_dropout(module: nn.Module) -> None:
             f"ConcreteDropout in {type(module).__name__} would be trained without its term, and "
             "its probability would fall to 0. Use a backbone that adds it, such as "
             "MLP(concrete_rows=…) with hard sharing, or a loop of your own."
+        )
+
+
+def refuse_gates(module: nn.Module) -> None:
+    """Raises if a module has gates, for places where their price would be left out.
+
+    Args:
+        module: A network that does not say what it adds to the objective.
+
+    Raises:
+        Unsupported: Without a price no gate would shut, without a word.
+    """
+    if any(isinstance(layer, HardConcrete) for layer in module.modules()):
+        raise Unsupported(
+            f"The gates in {type(module).__name__} would be trained without their price, and none "
+            "would shut. Use a backbone that adds it, such as MLP(gates=…) in a MultiTaskModel, or "
+            "a loop of your own."
         )
 
 

@@ -16,7 +16,7 @@ from polytask.tasks.groups import TaskGroup, group_tasks
 
 from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
-from .dropouts import has_penalties, refuse_learned_dropout
+from .dropouts import has_penalties, refuse_gates, refuse_learned_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
@@ -53,7 +53,8 @@ class MultiTaskModel(nn.Module):
             of members than it has, if `head_dropout` is no probability, or if there are samples
             without it.
         UnknownName: If a task is asked for that does not exist.
-        Unsupported: For learned dropout whose term nobody adds (see `Backbone.penalties`).
+        Unsupported: For learned dropout or gates whose term nobody adds (see
+            `Backbone.penalties`).
 
     Example:
         >>> import numpy as np, torch
@@ -92,6 +93,8 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         if not (isinstance(sharing, HardSharing) and has_penalties(backbone)):
             refuse_learned_dropout(backbone)
+        if not has_penalties(backbone):
+            refuse_gates(backbone)
         self.backbone = backbone
         self.sharing = sharing
         self.members = backbone.members

@@ -60,8 +60,7 @@ class GradientLevel:
             passed = self.forward(example, branch)
             total = total + passed.sums.detach()
             if passed.penalties:  # added once, unweighted, before the graph is taken apart
-                penalty = torch.stack([*passed.penalties]).sum() / len(examples)
-                torch.autograd.backward(penalty, retain_graph=True)
+                _add_penalties(passed.penalties, len(examples))
             if len(examples) == 1:
                 report = self.engine(self._named((passed.sums / divisors).unbind(), here))
             else:
@@ -79,7 +78,7 @@ class GradientLevel:
         replay = self.forward.replay()
         passed = self.forward(example)
         if passed.penalties:
-            torch.autograd.backward(torch.stack([*passed.penalties]).sum(), retain_graph=True)
+            _add_penalties(passed.penalties)
         parameters = dict(self.forward.model.named_parameters())
         statistics = self.forward.moving.statistics()
         losses = []
@@ -100,3 +99,10 @@ class GradientLevel:
             name: loss if present else None
             for name, loss, present in zip(self.tasks, losses, here, strict=True)
         }
+
+
+def _add_penalties(penalties: Sequence[Tensor], parts: int = 1) -> None:
+    """Adds the gradient of their share in one of the micro-batches, if anything of them learns."""
+    penalty = torch.stack([*penalties]).sum() / parts
+    if penalty.requires_grad:
+        torch.autograd.backward(penalty, retain_graph=True)

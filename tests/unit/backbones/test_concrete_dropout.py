@@ -313,6 +313,14 @@ def test_networks_that_would_leave_the_term_out_are_refused():
         MultiTaskModel.hard(Silent(), tasks())
 
 
+def test_the_term_needs_the_heads_that_read_the_features():
+    for backbone in (MLP, ResidualMLP):
+        with pytest.raises(InvalidArgument, match="`heads` must hold the weights that read"):
+            network(backbone).backbone.penalties()
+    with pytest.raises(InvalidArgument, match="`readers` must hold the weights"):
+        ConcreteDropout(0.1).term([], rows=1, length_scale=1.0)
+
+
 def test_sharing_that_stands_between_features_and_heads_is_refused():
     class Other(SharingArchitecture):
         def __init__(self):

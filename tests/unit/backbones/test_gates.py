@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from polytask import MultiTaskModel, Regression, Trainer
 from polytask.aggregation import UPGrad
-from polytask.backbones import MLP, HardConcrete, InputGates, L0Gates, ResidualMLP, TabM
+from polytask.backbones import MLP, Backbone, HardConcrete, InputGates, L0Gates, ResidualMLP, TabM
 from polytask.balancing import FixedWeights
 from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
-from polytask.errors import InvalidArgument
+from polytask.errors import InvalidArgument, Unsupported
 from polytask.export import build_model, describe_architecture
 from polytask.optim import Kind, OptimizerSpec, Role, undecayed
+from polytask.regularization.update import TaskSAM
 from polytask.tasks import group_tasks
-from polytask.training import NoStopping
+from polytask.training import Defence, NoStopping
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 ALPHAS = (-4.0, -1.0, 0.0, 1.5, 4.0)
@@ -269,6 +270,17 @@ def trained(balance, accumulate: int, learning_rate: float, decay: float = 0.0):
     return model, trainer
 
 
+def fit_two_tasks(model, tasks, **options):
+    (group,) = group_tasks(tasks)
+    targets = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
+    masks = torch.ones(40, 2, dtype=torch.bool)
+    numbers = torch.randn(40, 4, generator=torch.Generator().manual_seed(2))
+    rows = Batch(numbers, {group.name: targets}, {group.name: masks}, None, torch.arange(40))
+    Trainer(model, tasks, epochs=1, stopping=NoStopping(), **options).fit(
+        ResidentBatches(rows, batch_size=20)
+    )
+
+
 BALANCES = {
     "equal": lambda: None,
     "weights": lambda: FixedWeights([5.0, 0.25]),
@@ -297,6 +309,44 @@ def test_the_price_is_added_once_and_unweighted(balance, accumulate):
     for times in (2.0, 0.5, 5.25):
         with pytest.raises(AssertionError):
             torch.testing.assert_close(found, expected_move(times), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_gates_that_are_held_still_cost_nothing(balance):
+    """Whatever method shares the update, a price without a gradient is no error."""
+    tasks = [Regression(task).fit(np.arange(4.0)) for task in "ab"]
+    model = MultiTaskModel.hard(MLP(4, width=8, depth=1, gates=GATES), tasks)
+    gates_of(model).gate.log_alpha.requires_grad_(requires_grad=False)
+    fit_two_tasks(model, tasks, balance=BALANCES[balance]())
+    assert len(set(gates_of(model).gate.log_alpha.tolist())) == 1
+
+
+def test_gates_that_are_held_still_and_task_sam():
+    tasks = [Regression(task).fit(np.arange(4.0)) for task in "ab"]
+    model = MultiTaskModel.hard(MLP(4, width=8, depth=1, gates=GATES), tasks)
+    gates_of(model).gate.log_alpha.requires_grad_(requires_grad=False)
+    fit_two_tasks(model, tasks, balance=UPGrad(), defence=Defence(task_sam=TaskSAM(0.05)))
+
+
+def test_networks_that_would_leave_the_price_out_are_refused():
+    tasks = [Regression(task).fit(np.arange(4.0)) for task in "ab"]
+    gated = MLP(4, width=8, depth=1, gates=GATES)
+    for own in (gated, nn.Sequential(gated, nn.ReLU())):
+        with pytest.raises(Unsupported, match="without their price"):
+            fit_two_tasks(own, tasks)
+
+    class Silent(Backbone):
+        width = 8
+
+        def __init__(self):
+            super().__init__()
+            self.layers = gated
+
+        def forward(self, inputs):
+            return self.layers(inputs)
+
+    with pytest.raises(Unsupported, match="without their price"):
+        MultiTaskModel.hard(Silent(), tasks)
 
 
 def test_gates_have_a_role_of_their_own_and_no_decay():

@@ -3,8 +3,10 @@
 import pytest
 
 from polytask.config import check_run, run_from_document
+from polytask.config.checks import SMALLEST_ALPHA
 from polytask.config.run import RunConfig
-from polytask.errors import InvalidArgument, UnknownName
+from polytask.errors import InvalidArgument, UnknownName, Unsupported
+from polytask.regularization.inputs import mixup
 
 TARGETS = [{"name": "sex"}, {"name": "age"}]
 
@@ -24,6 +26,13 @@ CONTRADICTIONS = [
     (
         {"model": {"skip": True}, "inputs": {"manifold_mixup": 2.0}},
         "`inputs.manifold_mixup` has no effect here: it needs model.skip=false",
+    ),
+    *(
+        (
+            {"targets": [{"name": "age", "kind": "regression"}], "inputs": {option: 0.001}},
+            f"`inputs.{option}` must be at least 0.01, or 0 for off; got 0.001",
+        )
+        for option in ("mixup", "c_mixup", "manifold_mixup")
     ),
     ({"model": {"dropout_samples": 4}}, "`model.dropout_samples` has no effect here: it needs"),
     ({"model": {"backbone": "tabm", "skip": True}}, "`model.skip` has no effect here: it needs"),
@@ -136,3 +145,21 @@ def test_an_unknown_method_is_found_before_the_table_is_read():
         UnknownName, match=r"`balance` 'eqaul' does not exist. Did you mean 'equal'"
     ):
         run_from_document({"targets": TARGETS, "balance": {"name": "eqaul"}})
+
+
+def test_the_smallest_alpha_is_that_of_the_techniques():
+    assert SMALLEST_ALPHA == mixup.SMALLEST_ALPHA
+
+
+def test_rows_are_mixed_in_one_way():
+    """Both options by name: one of them may come from a preset."""
+    for document in (
+        {"inputs": {"mixup": 0.2, "manifold_mixup": 2.0}},
+        {"defence": "small", "inputs": {"manifold_mixup": 2.0}},
+    ):
+        words = "`inputs.mixup` cannot be combined with `inputs.manifold_mixup`: a row has one"
+        with pytest.raises(Unsupported, match=words):
+            run_from_document({"targets": TARGETS, **document})
+    run_from_document(
+        {"targets": TARGETS, "defence": "small", "inputs": {"manifold_mixup": 2.0, "mixup": 0.0}}
+    )

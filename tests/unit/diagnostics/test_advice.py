@@ -65,6 +65,18 @@ def test_nothing_is_suggested_that_is_on():
     ]
 
 
+@pytest.mark.parametrize("option", ["mixup", "c_mixup", "cutmix", "manifold_mixup"])
+def test_rows_that_are_mixed_are_not_mixed_in_another_way(option):
+    found = commands(verdict(word="overfits"), settings={"inputs": {option: 0.5}})
+    assert not any("mixup" in command for command in found)
+
+
+def test_a_learned_probability_is_not_raised():
+    found = commands(verdict(word="overfits"), settings={"model": {"concrete_dropout": True}})
+    assert "--set optimizer.weight_decay=0.003" in found
+    assert not any("dropout" in command for command in found)
+
+
 def test_underfitting_asks_for_epochs_before_width_where_the_loss_still_fell():
     found = commands(verdict(word="underfits", trajectory="was still improving at the last epoch"))
     assert found[:2] == ["--set training.epochs=512", "--set model.width=512"]

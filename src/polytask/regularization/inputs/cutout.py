@@ -96,7 +96,8 @@ def _blanked(inputs: Inputs, columns: list[tuple[str, Sequence[int]]], marked: T
         for number, (place, block) in enumerate(columns):
             for column in block if place == name else ():
                 owner[column] = number
-        blank = marked[:, torch.tensor(owner, device=marked.device)]
+        blank = marked[:, torch.tensor(owner, dtype=torch.int64, device=marked.device)]
         blank = blank.view(*blank.shape, *(1,) * (part.ndim - 2))
-        parts[name] = torch.where(blank, 0 if part.is_floating_point() else _UNSEEN, part)
+        codes = not part.is_floating_point() and part.dtype != torch.bool
+        parts[name] = torch.where(blank, part.new_full((), _UNSEEN if codes else 0), part)
     return parts["numeric"] if isinstance(inputs, Tensor) else parts

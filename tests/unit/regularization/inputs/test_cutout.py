@@ -170,3 +170,17 @@ def test_the_description_names_both_strengths():
     words = "30% of the columns of every row blank, in 20% of the batches"
     assert Cutout(0.2, 0.3).describe() == words
     assert not Cutout.mixes
+
+
+def test_parts_without_columns_and_flags_keep_their_form():
+    inputs = {
+        "numeric": torch.zeros(5, 0),
+        "categories": torch.full((5, 2), 3),
+        "flags": torch.ones(5, 2, dtype=torch.bool),
+    }
+    batch = Batch(inputs, {}, {}, None, torch.arange(5))
+    changed = Cutout(1.0, 0.5)(batch)[0].inputs
+    for name, part in inputs.items():
+        assert (changed[name].shape, changed[name].dtype) == (part.shape, part.dtype)
+    blank = (changed["categories"] == 1).sum(1) + (~changed["flags"]).sum(1)
+    assert blank.tolist() == [2] * 5
