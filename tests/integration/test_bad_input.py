@@ -246,6 +246,7 @@ def test_a_failed_run_leaves_the_earlier_model(capsys, fitted, csv):
         ["--balance", "cagrad", "--set", 'balance.options={c="0.5"}'],
         ["--balance", "moco", "--set", "balance.at=representation"],
         ["--target", "nobody"],
+        ["--set", "inputs.mixup=0.2", "--set", "distillation.teacher=single-task"],
     ],
 )
 def test_a_refused_option_leaves_no_folder(tmp_path: Path, capsys, options: list[str]):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from polytask.errors import FileProblem
@@ -79,6 +80,35 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise unwritable(path, error) from error
     return path
+
+
+@contextlib.contextmanager
+def folder_for(path: Path | None) -> Iterator[None]:
+    """`make_folder`; a new folder in which nothing stands when an error comes is removed again.
+
+    Args:
+        path: The folder; None: nothing is made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     try:
+        ...         with folder_for(Path(place) / "run"):
+        ...             raise ValueError("refused")
+        ...     except ValueError:
+        ...         print((Path(place) / "run").exists())
+        False
+    """
+    new = path is not None and not path.exists()
+    if path is not None:
+        make_folder(path)
+    try:
+        yield
+    except BaseException:
+        if new and path is not None:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # only if it is empty
+        raise
 
 
 def unwritable(path: Path, error: OSError) -> FileProblem:

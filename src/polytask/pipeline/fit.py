@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from polytask._files import make_folder
+from polytask._files import folder_for
 from polytask.config.auto import decide
 from polytask.config.effective import save_run
 from polytask.config.run import RunConfig
@@ -119,17 +119,20 @@ def fit_table(
     run = decide(run)
     check_methods(run)
     prepared = prepare(frame, run, valid=valid, test=test, split=split)
-    if out is not None:
-        make_folder(out)
-    if announce is not None:
-        announce(prepared)
-    if run.defence == "linear":
-        if resume:
-            raise InvalidArgument("`resume` needs a network in training; a linear fit starts anew.")
-        fitted, history = fit_linear_table(prepared, run)
-        trained = Trained(fitted.model, history, notes=(("linear model", _linear_words(fitted)),))
-    else:
-        trained = _network(prepared, run, callbacks, out, resume, [frame, valid, test])
+    with folder_for(out):
+        if announce is not None:
+            announce(prepared)
+        if run.defence == "linear":
+            if resume:
+                raise InvalidArgument(
+                    "`resume` needs a network in training; a linear fit starts anew."
+                )
+            fitted, history = fit_linear_table(prepared, run)
+            trained = Trained(
+                fitted.model, history, notes=(("linear model", _linear_words(fitted)),)
+            )
+        else:
+            trained = _network(prepared, run, callbacks, out, resume, [frame, valid, test])
     members, temperatures = _members(trained, prepared, run)
     served = {name: index for index, (names, _) in enumerate(members) for name in names}
     models = [model for _, model in members]

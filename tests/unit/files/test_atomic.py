@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polytask._files import atomic, fail_points, make_folder, write_bytes, write_text
+from polytask._files import atomic, fail_points, folder_for, make_folder, write_bytes, write_text
 from polytask._files.fail_points import KILLED, parse
 from polytask.errors import FileProblem
 
@@ -166,3 +166,15 @@ def test_file_in_place_of_the_folder(file):
     with pytest.raises(FileProblem, match="cannot be written: not a directory"):
         make_folder(file / "below")
     assert file.read_bytes() == OLD
+
+
+def test_a_folder_is_only_taken_away_if_it_is_new_and_empty(tmp_path):
+    for name, made, written in (("old", True, False), ("new", False, True), ("gone", False, False)):
+        folder = tmp_path / name
+        if made:
+            folder.mkdir()
+        with pytest.raises(KeyboardInterrupt), folder_for(folder):
+            if written:
+                (folder / "checkpoint").write_bytes(b"")
+            raise KeyboardInterrupt
+        assert folder.exists() == (name != "gone")
