@@ -70,7 +70,7 @@ def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float, scratch: S
     energy = squares.sum(dim=1, keepdim=True)
     size = energy.sqrt()
     # ‖u‖ less the mean of λt with weights u². A row of zeros is divided by the smallest number.
-    mean = squares.mul_(cut).sum(dim=1, keepdim=True).div_(energy.add_(tiny))
+    mean = squares.mul_(cut).sum(dim=1, keepdim=True).div_(energy.clamp_min_(tiny))
     root = size - mean
     # False as well where squares overflow or are not numbers.
     clear = root >= size * _CLEAR
@@ -118,7 +118,7 @@ def _rise_(root: Tensor, block: Tensor, cut: Tensor, shifted: Tensor, squares: T
         torch.div(block, shifted, out=squares)
         squares.mul_(squares)
         energy = squares.sum(dim=1, keepdim=True)
-        slope = squares.div_(shifted).sum(dim=1, keepdim=True).add_(tiny)
+        slope = squares.div_(shifted).sum(dim=1, keepdim=True).clamp_min_(tiny)
         # (‖r‖ − 1) · ‖r‖² / Σ r²/(s + λt): the Newton step of 1/‖r‖; 0 for a row of zeros.
         rise = energy.sqrt().sub_(1).mul_(energy).div_(slope)
         root.add_(rise).clamp_min_(0)
