@@ -59,9 +59,7 @@ class GradientLevel:
         for example in examples:
             passed = self.forward(example, branch)
             total = total + passed.sums.detach()
-            if passed.penalties:  # added once, unweighted, before the graph is taken apart
-                penalty = torch.stack([*passed.penalties]).sum() / len(examples)
-                torch.autograd.backward(penalty, retain_graph=True)
+            _add(passed.penalties, len(examples))
             if len(examples) == 1:
                 report = self.engine(self._named((passed.sums / divisors).unbind(), here))
             else:
@@ -78,8 +76,7 @@ class GradientLevel:
         """One more pass per task, with the same dropout masks; running statistics move once."""
         replay = self.forward.replay()
         passed = self.forward(example)
-        if passed.penalties:
-            torch.autograd.backward(torch.stack([*passed.penalties]).sum(), retain_graph=True)
+        _add(passed.penalties, 1)
         parameters = dict(self.forward.model.named_parameters())
         statistics = self.forward.moving.statistics()
         losses = []
@@ -100,3 +97,11 @@ class GradientLevel:
             name: loss if present else None
             for name, loss, present in zip(self.tasks, losses, here, strict=True)
         }
+
+
+def _add(penalties: Sequence[Tensor], examples: int) -> None:
+    """Adds their gradients once, unweighted, before the graph is taken apart; frozen ones none."""
+    if penalties:
+        penalty = torch.stack([*penalties]).sum() / examples
+        if penalty.requires_grad:
+            torch.autograd.backward(penalty, retain_graph=True)
