@@ -503,6 +503,18 @@ def test_refused_combinations(pair):
     assert str(error.value).startswith(f"{one} cannot be combined with {other}: ")
 
 
+@pytest.mark.parametrize("task_sam", [None, TaskSAM(0.05)])
+def test_the_price_of_frozen_gates_has_no_gradient(task_sam):
+    trainer, train, _ = make(
+        balance=UPGrad(), gates=L0Gates(0.05), defence=Defence(task_sam=task_sam), epochs=1
+    )
+    gates = trainer.model.backbone.input.gates.requires_grad_(False)
+    before = [parameter.clone() for parameter in gates.parameters()]
+    trainer.fit(train)
+    assert before
+    assert all(map(torch.equal, before, gates.parameters()))
+
+
 @pytest.mark.parametrize("layers", [3, 1])
 def test_layers_that_are_not_handed_out_are_refused(layers):
     options = {"layers": {"skip": True}} if layers == 1 else {}

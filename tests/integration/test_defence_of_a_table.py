@@ -380,6 +380,22 @@ def test_dropout_masks_in_predictions(frame):
         fit(frame, model={"dropout": 0.0}).bundle.predict(rows, samples=5)
 
 
+def test_the_teachers_of_task_sam_have_sam(frame):
+    result = fit(
+        frame,
+        update={"task_sam": 0.05},
+        balance={"name": "upgrad"},
+        distillation={"teacher": "single-task"},
+    )
+    assert {"task SAM", "distillation"} <= listed(result).keys()
+
+
+def test_a_table_of_codes_has_no_adversarial_rows(frame):
+    codes = frame[["town", "cost", "stay", "ill"]]
+    with pytest.raises(InvalidArgument, match=r"`inputs\.adversarial` needs numbers"):
+        fit(codes, inputs={"adversarial": 0.1}, data={"one_hot_up_to": 0})
+
+
 REFUSED = {
     "swa": {"averaging": {"name": "swa"}},
     "mixing twice": {"inputs": {"mixup": 0.2, "cutmix": 0.5}},

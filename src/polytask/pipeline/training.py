@@ -109,6 +109,11 @@ class Training:
         aside = {} if prepared.balancing is None else {"balancing": prepared.balancing}
         self.balancing = _batches(aside, run, self.device).get("balancing")
         self.model = build_model(prepared, run)
+        if run.inputs.adversarial and not prepared.encoder.numeric_width:
+            raise InvalidArgument(
+                "`inputs.adversarial` needs numbers, which it moves; every input column is a code "
+                "here. Set it to 0, or use inputs.feature_dropout."
+            )
         self.defence = build_defence(run, prepared.groups, prepared.encoder.blocks)
         if self.defence.distillation is not None:
             teacher = single_task_outputs(prepared, run, empty=resume)
@@ -205,7 +210,8 @@ def single_task_outputs(
 ) -> TeacherOutputs:
     """Raw outputs for the training rows of one network per task: the teachers of distillation.
 
-    The teachers have the settings of the run, without its distillation and balancing.
+    The teachers have the settings of the run, without its distillation and balancing. What task
+    SAM is for several tasks is SAM for one.
 
     Args:
         prepared: The table.
@@ -226,11 +232,13 @@ def single_task_outputs(
     if empty:
         return outputs
     places = {t.name: (g, i) for g in prepared.groups for i, t in enumerate(g.tasks)}
+    sharp = run.update.sam or run.update.task_sam
     alone = run.model_copy(
         update={
             "distillation": type(run.distillation)(),
             "balance": type(run.balance)(name="equal"),
             "penalties": (),
+            "update": run.update.model_copy(update={"sam": sharp, "task_sam": 0.0}),
         }
     )
     for task in prepared.tasks:

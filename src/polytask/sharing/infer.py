@@ -54,21 +54,22 @@ def infer_roles(
                 for name in _reached(output.outputs[group.name], trainable):
                     reached[name].add(task.name)
     several = sum(len(group.tasks) for group in groups) > 1
-    in_heads = {
-        id(parameter)
+    orders = {
+        id(info.parameter): info.order
         for part in model.modules()
         if isinstance(part, Heads)
-        for parameter in part.parameters()
+        for info in part.roles()
     }
     return [
         ParameterInfo(
             name,
             parameter,
             Role.HEAD
-            if id(parameter) in in_heads or (several and len(reached[name]) == 1)
+            if id(parameter) in orders or (several and len(reached[name]) == 1)
             else Role.BACKBONE,
             kinds[name],
             frozenset(reached[name]),
+            order=orders.get(id(parameter), ()),
         )
         for name, parameter in parameters.items()
     ]

@@ -59,8 +59,7 @@ class GradientLevel:
         for example in examples:
             passed = self.forward(example, branch)
             total = total + passed.sums.detach()
-            if passed.penalties:  # added once, unweighted, before the graph is taken apart
-                _add_penalties(passed.penalties, len(examples))
+            _add(passed.penalties, len(examples))
             if len(examples) == 1:
                 report = self.engine(self._named((passed.sums / divisors).unbind(), here))
             else:
@@ -77,8 +76,7 @@ class GradientLevel:
         """One more pass per task, with the same dropout masks; running statistics move once."""
         replay = self.forward.replay()
         passed = self.forward(example)
-        if passed.penalties:
-            _add_penalties(passed.penalties)
+        _add(passed.penalties, 1)
         parameters = dict(self.forward.model.named_parameters())
         statistics = self.forward.moving.statistics()
         losses = []
@@ -101,8 +99,9 @@ class GradientLevel:
         }
 
 
-def _add_penalties(penalties: Sequence[Tensor], parts: int = 1) -> None:
-    """Adds the gradient of their share in one of the micro-batches, if anything of them learns."""
-    penalty = torch.stack([*penalties]).sum() / parts
-    if penalty.requires_grad:
-        torch.autograd.backward(penalty, retain_graph=True)
+def _add(penalties: Sequence[Tensor], examples: int) -> None:
+    """Adds their gradients once, unweighted, before the graph is taken apart; frozen ones none."""
+    if penalties:
+        penalty = torch.stack([*penalties]).sum() / examples
+        if penalty.requires_grad:
+            torch.autograd.backward(penalty, retain_graph=True)

@@ -40,6 +40,17 @@ def features(*extra):
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), *extra)
 
 
+def test_the_heads_on_top_of_features_say_which_slice_is_whose(tasks, example):
+    groups = group_tasks(tasks)
+    rows = infer_roles(adapt(features(), groups, example), groups, example)
+    orders = {row.name: row.order for row in rows}
+    for index, group in enumerate(groups):
+        names = tuple(task.name for task in group.tasks)
+        assert orders[f"heads.stacks.{index}.weight"] == orders[f"heads.stacks.{index}.bias"]
+        assert orders[f"heads.stacks.{index}.weight"] == names
+    assert orders["module.0.weight"] == ()
+
+
 def test_features_get_heads(tasks, example):
     groups = group_tasks(tasks)
     module = features()

@@ -74,8 +74,10 @@ class TaskCovariance(Penalty):
         self._updates = 0
 
     def columns(self, tasks: Sequence[tuple[str, ...]]) -> None:
-        """Keeps the names, for the report."""
-        self._names = list(tasks)
+        """Keeps the names, for the report; of unknown tasks the places."""
+        self._names = [
+            tuple(name or f"no. {place}" for place, name in enumerate(names, 1)) for names in tasks
+        ]
 
     def start(self, blocks: Sequence[Float[Tensor, "entries tasks"]]) -> None:
         """Ω = I/T."""

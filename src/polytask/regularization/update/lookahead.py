@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from polytask._checks import at_least, require
+from polytask._checks import require
 from polytask.errors import InvalidArgument
 from polytask.regularization.weights import WeightAverage
 from polytask.regularization.weights.average import AveragedWeights
@@ -56,7 +56,8 @@ class Lookahead(WeightAverage):
     """
 
     def __init__(self, every: int = 5, share: float = 0.5) -> None:
-        at_least("every", every, 1)
+        whole = isinstance(every, int) and every >= 1
+        require(whole, "every", "be a whole number, at least 1", every)
         require(0 < share <= 1, "share", "be above 0 and at most 1", share)
         self.every = every
         self.share = share

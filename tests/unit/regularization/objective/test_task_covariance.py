@@ -150,6 +150,13 @@ def test_another_covariance_converges_elsewhere(monkeypatch):
     assert np.abs(found - expected).max() > 1e-3 * np.abs(expected).max()
 
 
+def test_tasks_without_names_are_told_by_their_places():
+    penalty = TaskCovariance(1.0)
+    penalty.columns([("", "")])
+    w = torch.tensor([[1.0, 1.0], [2.0, 2.0]])
+    assert "heads: no. 1–no. 2 +1.00" in penalty.learned([w])
+
+
 def test_a_copy_of_the_state_goes_on_in_the_same_way():
     w, other = draw(6, 4), draw(6, 4)
     first, second = started(w, every=3), started(w, every=3)

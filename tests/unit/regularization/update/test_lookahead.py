@@ -85,7 +85,12 @@ def test_nothing_works_before_start():
 
 @pytest.mark.parametrize(
     ("every", "share", "words"),
-    [(0, 0.5, "`every` must"), (5, 0.0, "`share` must"), (5, 1.5, "`share` must")],
+    [
+        (0, 0.5, "`every` must"),
+        (2.5, 0.5, "`every` must"),
+        (5, 0.0, "`share` must"),
+        (5, 1.5, "`share` must"),
+    ],
 )
 def test_arguments(every, share, words):
     with pytest.raises(InvalidArgument, match=words):
