@@ -16,12 +16,13 @@ from polytask.tasks.groups import TaskGroup
 
 from .base import ModelOutput, Shared
 from .choose import chosen_tasks
-from .dropouts import Call, refuse_gates, refuse_learned_dropout, warn_of_dropout
+from .dropouts import Call, warn_of_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .model import MultiTaskModel
 from .parting import Part, parted
 from .rows import check_rows, count_rows
+from .unpriced import refuse_gates, refuse_learned_dropout
 
 _TRIAL_ROWS = 8
 

@@ -16,12 +16,12 @@ from polytask.tasks.groups import TaskGroup, group_tasks
 
 from .base import ModelOutput, SharingArchitecture
 from .choose import chosen_tasks
-from .dropouts import has_penalties, refuse_gates, refuse_learned_dropout
 from .hard import HardSharing
 from .heads import Heads
 from .members import average_members
 from .parting import Part, parted
 from .rows import check_rows
+from .unpriced import has_penalties, refuse_gates, refuse_learned_dropout
 
 
 @final
