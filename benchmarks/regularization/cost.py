@@ -4,7 +4,8 @@ Three hidden layers of 256 units, 64 inputs, batches of 256 rows, eight regressi
 momentum, and fused AdamW. Every arm is polytask's own update (`training.step.Step`) with a model of
 its own; every round holds all arms, shuffled, and each round's ratio is taken to
 the plain update of the same round. The ensemble is compared with one network of equal width.
-Run: python -m benchmarks.regularization.cost [rounds]
+Run: python -m benchmarks.regularization.cost [rounds]; with --operations in place of the rounds it
+counts the tensor operations that each technique adds to an update instead.
 """
 
 import random
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from polytask.backbones import MLP, L0Gates, TabM
 from polytask.balancing import EqualWeights
@@ -139,6 +141,21 @@ def rotation(made: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
     return {name: [times[name][i] / plain[i] for i in kept] for name in names if name != "plain"}
 
 
+def operations() -> None:
+    """Prints how many tensor operations every arm adds to a plain update of AdamW."""
+    counts = {}
+    for name, update in arms("adamw").items():
+        for _ in range(60):
+            update()
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            update()
+        counts[name] = sum(event.name.startswith("aten::") for event in seen.events() or ())
+    plain = counts.pop("plain")
+    print(f"plain update: {plain} operations")
+    for name, count in counts.items():
+        print(f"{name}: {count - plain:+d}")
+
+
 def main(rounds: int = 300) -> None:
     torch.set_num_threads(1)
     found = {kind: rotation(arms(kind), rounds) for kind in ("sgd", "adamw")}
@@ -160,4 +177,8 @@ def main(rounds: int = 300) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:] == ["--operations"]:
+        torch.set_num_threads(1)
+        operations()
+    else:
+        main(*map(int, sys.argv[1:]))
