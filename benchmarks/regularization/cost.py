@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from polytask.backbones import MLP, L0Gates, TabM
 from polytask.balancing import EqualWeights
 from polytask.data.batch import Batch
-from polytask.data.batches import label_counts
+from polytask.data.batches import ResidentBatches
 from polytask.optim import OptimizerSpec, Selector
 from polytask.regularization.inputs import Adversarial, Cutout, InputNoise, ManifoldMixup, Mixup
 from polytask.regularization.objective import (
@@ -52,8 +52,8 @@ def window():
     torch.manual_seed(0)
     targets = {"y0": torch.randn(ROWS, TASKS)}
     masks = {"y0": torch.ones(ROWS, TASKS, dtype=torch.bool)}
-    batch = Batch(torch.randn(ROWS, INPUTS), targets, masks, None, torch.arange(ROWS))
-    return [batch], label_counts(batch)
+    table = Batch(torch.randn(ROWS, INPUTS), targets, masks, None, torch.arange(ROWS))
+    return next(ResidentBatches(table, batch_size=ROWS).windows(1))
 
 
 def arm(

@@ -18,6 +18,8 @@ class Batch(NamedTuple):
         masks: Per task group, ``[rows, k]``, True where a label exists.
         row_weights: ``[rows]`` float32, or None for ones.
         rows: ``[rows]`` int64, positions in the table the batch was taken from.
+        complete: Task groups that are known to lack no label in any row: an update then leaves
+            their masks alone. A group that is not named may be complete as well.
     """
 
     inputs: Inputs
@@ -25,6 +27,7 @@ class Batch(NamedTuple):
     masks: Mapping[str, Tensor]
     row_weights: Tensor | None
     rows: Tensor
+    complete: frozenset[str] = frozenset()
 
 
 Window = tuple[Sequence[Batch], Mapping[str, Tensor]]

@@ -1,6 +1,6 @@
 """Batches of tensors that already lie on the training device: permuted once per epoch, sliced."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -50,8 +50,9 @@ class ResidentBatches:
         device: torch.device | str = "cpu",
     ) -> None:
         at_least("batch_size", batch_size, 1)
-        self.table = transform(table, lambda tensor: tensor.to(device))
-        self._full = frozenset(name for name, mask in self.table.masks.items() if mask.all())
+        moved = transform(table, lambda tensor: tensor.to(device))
+        complete = frozenset(name for name, mask in moved.masks.items() if mask.all())
+        self.table = moved._replace(complete=complete)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self._generator = torch.Generator().manual_seed(seed)
@@ -77,7 +78,7 @@ class ResidentBatches:
         while self._position < self.num_rows:
             start = self._position
             stop = min(start + span * AT_ONCE, self.num_rows)
-            windows = _cut(rows_between(rows, start, stop), span, self._full)
+            windows = _cut(rows_between(rows, start, stop), span)
             for place, (batch, counts) in enumerate(windows, start=1):
                 # Moved before the update: whoever takes a state does so after it.
                 self._position = min(start + place * span, stop)
@@ -93,7 +94,7 @@ class ResidentBatches:
         order = torch.randperm(self.num_rows, generator=self._generator)
         order = order.to(self.table.rows.device)
         # A mask without gaps looks the same in any order.
-        full = {name: self.table.masks[name] for name in self._full}
+        full = {name: self.table.masks[name] for name in self.table.complete}
         rest = {name: mask for name, mask in self.table.masks.items() if name not in full}
         rows = transform(
             self.table._replace(masks=rest), lambda tensor: tensor.index_select(0, order)
@@ -117,7 +118,7 @@ class ResidentBatches:
 
 
 def transform(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with `function` applied to each of its tensors."""
+    """The batch with `function`, which chooses or moves rows, applied to each of its tensors."""
     inputs = batch.inputs
     return Batch(
         function(inputs)
@@ -127,6 +128,7 @@ def transform(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
         {name: function(value) for name, value in batch.masks.items()},
         None if batch.row_weights is None else function(batch.row_weights),
         function(batch.rows),
+        batch.complete,
     )
 
 
@@ -143,12 +145,10 @@ def label_counts(batch: Batch) -> dict[str, Tensor]:
     return {name: weights @ mask.to(torch.float32) for name, mask in batch.masks.items()}
 
 
-def _cut(
-    rows: Batch, size: int, full: Collection[str]
-) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+def _cut(rows: Batch, size: int) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
     """Consecutive batches of `size` rows with their label counts; the last may be smaller."""
     batches = _batches(rows, size)
-    counts = _all_counts(rows, size, full)
+    counts = _all_counts(rows, size)
     counts += [label_counts(batch) for batch in batches[len(counts) :]]
     return zip(batches, counts, strict=True)
 
@@ -165,7 +165,7 @@ def _batches(rows: Batch, size: int) -> list[Batch]:
         [None] * count if rows.row_weights is None else torch.split(rows.row_weights, size)
     )
     targets, masks = _pieces(rows.targets, size, count), _pieces(rows.masks, size, count)
-    return list(map(Batch, inputs, targets, masks, weights, places))
+    return list(map(Batch, inputs, targets, masks, weights, places, [rows.complete] * count))
 
 
 def _pieces(tensors: Mapping[str, Tensor], size: int, count: int) -> list[dict[str, Tensor]]:
@@ -180,7 +180,7 @@ def _joined(pieces: Mapping[str, Sequence[Tensor]], count: int) -> list[dict[str
     return [{name: own[i] for name, own in pieces.items()} for i in range(count)]
 
 
-def _all_counts(rows: Batch, size: int, full: Collection[str]) -> list[dict[str, Tensor]]:
+def _all_counts(rows: Batch, size: int) -> list[dict[str, Tensor]]:
     """Label counts of all complete pieces, one reduction for all of them.
 
     With row weights the order of a sum shows in its last bits, and it must not depend on where a
@@ -191,7 +191,7 @@ def _all_counts(rows: Batch, size: int, full: Collection[str]) -> list[dict[str,
         return []
     sums = {}
     for name, mask in rows.masks.items():
-        if name in full:
+        if name in rows.complete:
             sums[name] = mask.new_full((count, *mask.shape[1:]), size, dtype=torch.float32)
         else:
             windows = mask[: count * size].reshape(count, size, *mask.shape[1:])

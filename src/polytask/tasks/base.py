@@ -175,7 +175,7 @@ def full_precision(output: Tensor) -> Tensor:
 
 def masked_sum(
     loss: Float[Tensor, "rows *t"],
-    mask: Bool[Tensor, "rows *t"],
+    mask: Bool[Tensor, "rows *t"] | None,
     row_weights: Tensor | None,
 ) -> Float[Tensor, " *t"]:
     """Sum of an unreduced loss over the labelled rows.
@@ -185,13 +185,13 @@ def masked_sum(
 
     Args:
         loss: Unreduced loss, rows first.
-        mask: True where a label exists; same shape.
+        mask: True where a label exists; same shape. None if no label is missing.
         row_weights: ``[rows]`` or None for ones.
 
     Returns:
         Sums of shape ``[*t]``.
     """
-    kept = torch.where(mask, loss, 0.0)
+    kept = loss if mask is None else torch.where(mask, loss, 0.0)
     if row_weights is not None:
         kept = kept * _per_row(row_weights, loss)
     return kept.sum(0)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from polytask.data.batch import Batch
+from polytask.data.batches import label_counts
 from polytask.regularization.inputs import Mixing
 from polytask.regularization.inputs.mixing import known_pairs, pair_counts, pair_sum
 from polytask.tasks.base import masked_sum
@@ -29,9 +30,12 @@ class Example(NamedTuple):
 
 def example_of(batch: Batch, mixing: Mixing | None) -> Example:
     """The example of a batch whose inputs were mixed, or were not (None)."""
-    if mixing is None:
-        return Example(batch, None)
-    masks = {name: known_pairs(mask, mixing) for name, mask in batch.masks.items()}
+    if mixing is None or batch.masks.keys() <= batch.complete:
+        return Example(batch, mixing)
+    masks = {
+        name: mask if name in batch.complete else known_pairs(mask, mixing)
+        for name, mask in batch.masks.items()
+    }
     return Example(batch._replace(masks=masks), mixing)
 
 
@@ -50,7 +54,7 @@ def training_sums(
     sums = []
     for group in groups:
         output, target = outputs[group.name], batch.targets[group.name]
-        mask = batch.masks[group.name]
+        mask = None if group.name in batch.complete else batch.masks[group.name]
         loss = own_loss(group, output, target)
         if mixing is not None:
             partner = own_loss(group, output, target.index_select(0, mixing.partner))
@@ -62,10 +66,32 @@ def training_sums(
     return sums
 
 
-def counts_of_mixed(example: Example) -> dict[str, Tensor]:
-    """Per group, the label counts ``[k]`` that stand behind the sums of a mixed batch."""
+def label_counts_of(
+    examples: Sequence[Example], unmixed: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Per group, the label counts ``[k]`` that stand behind the sums of a window.
+
+    Args:
+        examples: The micro-batches of the window.
+        unmixed: The counts before any rows were mixed.
+    """
+    if not any(map(_counted_anew, examples)):
+        return unmixed
+    first, *others = map(_label_counts, examples)
+    return {name: sum((c[name] for c in others), first[name]) for name in first}
+
+
+def _counted_anew(example: Example) -> bool:
+    """Whether mixing may have changed the counts: without gaps and weights it does not."""
     batch, mixing = example
-    assert mixing is not None
+    alike = batch.row_weights is None and batch.masks.keys() <= batch.complete
+    return mixing is not None and not alike
+
+
+def _label_counts(example: Example) -> dict[str, Tensor]:
+    batch, mixing = example
+    if mixing is None:
+        return label_counts(batch)
     return {
         name: pair_counts(mask, batch.row_weights, mixing) for name, mask in batch.masks.items()
     }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polytask.data.batch import Batch, Batches
 from polytask.data.batches import transform
-from polytask.tasks.base import TaskLosses, masked_sum, masked_sums
+from polytask.tasks.base import TaskLosses, masked_sums
 from polytask.tasks.groups import TaskGroup
 
 Outputs = Mapping[str, Tensor]
@@ -48,18 +48,6 @@ def own_loss(group: TaskGroup, output: Tensor, target: Tensor) -> Tensor:
         return group.training_loss(output, target)
     target = target.unsqueeze(1).expand(-1, output.shape[1], *target.shape[1:])
     return group.training_loss(output, target).mean(1)
-
-
-def group_sums(outputs: Outputs, batch: Batch, groups: Sequence[TaskGroup]) -> list[Tensor]:
-    """The sums of the training losses, ``[k]`` per group: an update knows its counts already."""
-    return [
-        masked_sum(
-            own_loss(group, outputs[group.name], batch.targets[group.name]),
-            batch.masks[group.name],
-            batch.row_weights,
-        )
-        for group in groups
-    ]
 
 
 def user_order(groups: Sequence[TaskGroup]) -> list[int]:

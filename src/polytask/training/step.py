@@ -29,7 +29,6 @@ from polytask._files.fail_points import fail_point
 from polytask.aggregation import GramianAggregator
 from polytask.balancing import LossBalancer
 from polytask.data.batch import Batch, Window
-from polytask.data.batches import label_counts
 from polytask.diagnostics.geometry import GeometrySums
 from polytask.gradients import Balance, MultiTaskBackward
 from polytask.regularization.objective import BoundPenalties
@@ -40,7 +39,7 @@ from .forward import Forward
 from .freezing import FrozenHeads
 from .gradient_level import GradientLevel
 from .loss_level import LossLevel, Seen
-from .losses import Example, counts_of_mixed, example_of
+from .losses import Example, example_of, label_counts_of
 from .measure import user_order
 from .moving import Moved, Moving
 from .seeding import Replay
@@ -147,12 +146,8 @@ class Step:
         """
         batches, window_counts = window
         examples = [self._regularized(batch) for batch in batches]
-        mixed = [counts_of_mixed(e) if e.mixing is not None else None for e in examples]
-        if any(mixed):
-            window_counts = _total(
-                [c or label_counts(e.batch) for c, e in zip(mixed, examples, strict=True)]
-            )
-        counts = self.forward.in_user_order([window_counts[group.name] for group in self.groups])
+        labels = label_counts_of(examples, window_counts)
+        counts = self.forward.in_user_order([labels[group.name] for group in self.groups])
         before = self.moving.save()
         self.updates += 1
         observes = isinstance(self.balance, LossBalancer) and self.balance.observes
@@ -250,11 +245,6 @@ class Step:
             defence.averaging.update(self.model, self.done, fraction)
         fail_point("step.after-optimizer")
         return True
-
-
-def _total(counts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    first, *others = counts
-    return {name: sum((c[name] for c in others), first[name]) for name in first}
 
 
 def _norm(gradients: list[Tensor]) -> float:

@@ -175,3 +175,19 @@ def test_an_empty_group_of_masks_and_bad_sizes():
     for size in (0, -1):
         with pytest.raises(InvalidArgument, match="batch_size"):
             ResidentBatches(table(), batch_size=size)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_batches_say_which_groups_lack_no_label(shuffle, accumulate):
+    """A property of the table: a batch without a gap by chance does not claim it."""
+    whole = table()
+    whole.masks["y"][:] = True
+    whole.masks["y"][50, 2] = False
+    batches = ResidentBatches(whole, batch_size=7, shuffle=shuffle)
+    found = [batch for window, _ in batches.windows(accumulate) for batch in window]
+    assert len(found) == 8
+    assert all(batch.complete == {"tags"} for batch in [*found, *batches.epoch(), batches.table])
+    assert sum(bool(batch.masks["y"].all()) for batch in found) == 7
+    whole.masks["y"][:] = True
+    assert ResidentBatches(whole, batch_size=7).table.complete == {"tags", "y"}

@@ -14,13 +14,20 @@ class Mixing(NamedTuple):
 
     Args:
         partner: Row j that was mixed into row i.
-        share: Weight l_i of the row's own label; its partner's label weighs 1 − l_i.
+        share: Weight l_i of the row's own label; its partner's label weighs 1 − l_i. A number if
+            it is the same for all rows.
         layer: Hidden layer at which the model is to mix; 0 if the inputs are mixed already.
     """
 
     partner: Int[Tensor, " rows"]
-    share: Float[Tensor, " rows"]
+    share: Float[Tensor, " rows"] | float
     layer: int = 0
+
+    def share_for(self, values: Tensor) -> Tensor | float:
+        """l_i in a form that multiplies `values`, whose first axis is the rows."""
+        if isinstance(self.share, Tensor):
+            return self.share.to(values.dtype).view((-1,) + (1,) * (values.ndim - 1))
+        return self.share
 
 
 class InputRegularizer(ABC):

@@ -73,7 +73,7 @@ class CMixup(InputRegularizer):
         self._concentration = torch.full((2,), alpha, dtype=torch.float64)
 
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
-        """The mixed rows, their partners and shares."""
+        """The mixed rows, their partners and the share."""
         targets, mask = self._compared(batch)
         part = first_part(batch.inputs)
         rows = len(part)
@@ -81,9 +81,8 @@ class CMixup(InputRegularizer):
             return batch, None
         share = draw_share(self._concentration)
         partner = _near_partners(targets / (2.0**0.5 * self.bandwidth), mask)
-        shares = torch.full((rows,), share, device=part.device)
         mixed = mix_parts(batch.inputs, partner, share)
-        return batch._replace(inputs=mixed), Mixing(partner, shares)
+        return batch._replace(inputs=mixed), Mixing(partner, share)
 
     def describe(self) -> str:
         """Bandwidth and the distribution of l, in words."""

@@ -74,9 +74,8 @@ class CutMix(InputRegularizer):
         for choice in torch.randperm(len(columns))[:copied].tolist():
             name, block = columns[choice]
             taken.setdefault(name, []).extend(block)
-        shares = torch.full((rows,), 1.0 - copied / len(columns), device=part.device)
         inputs = _copied(batch.inputs, partner, taken)
-        return batch._replace(inputs=inputs), Mixing(partner, shares)
+        return batch._replace(inputs=inputs), Mixing(partner, 1.0 - copied / len(columns))
 
     def describe(self) -> str:
         """How many batches are changed, in words."""

@@ -69,7 +69,7 @@ class ManifoldMixup(InputRegularizer):
             return self._inputs(batch)
         share = draw_share(self._concentration)
         partner = torch.randperm(rows, device=part.device)
-        return batch, Mixing(partner, torch.full((rows,), share, device=part.device), layer)
+        return batch, Mixing(partner, share, layer)
 
     def describe(self) -> str:
         """The layers and the distribution of l, in words."""
@@ -96,7 +96,7 @@ def hidden_mix(mixing: Mixing | None) -> Mix | None:
     def mix(layer: int, hidden: Tensor) -> Tensor:
         if layer != mixing.layer:
             return hidden
-        share = mixing.share.to(hidden.dtype).view(-1, *(1,) * (hidden.ndim - 1))
-        return torch.lerp(hidden.index_select(0, mixing.partner), hidden, share)
+        other = hidden.index_select(0, mixing.partner)
+        return torch.lerp(other, hidden, mixing.share_for(hidden))
 
     return mix

@@ -84,19 +84,19 @@ def known_pairs(mask: Bool[Tensor, "rows *k"], mixing: Mixing) -> Bool[Tensor, "
 def pair_sum(
     own: Float[Tensor, "rows *k"],
     partner: Float[Tensor, "rows *k"],
-    both: Bool[Tensor, "rows *k"],
+    both: Bool[Tensor, "rows *k"] | None,
     row_weights: Tensor | None,
     mixing: Mixing,
 ) -> Float[Tensor, "*k"]:
-    """The sums of `mixed_sums`, for pairs that are known already."""
-    shape = (-1,) + (1,) * (own.ndim - 1)
+    """The sums of `mixed_sums`, for pairs that are known already; None: for all pairs."""
     if row_weights is None:
-        mixed = torch.lerp(partner, own, mixing.share.to(own.dtype).view(shape))
+        mixed = torch.lerp(partner, own, mixing.share_for(own))
     else:
+        shape = (-1,) + (1,) * (own.ndim - 1)
         shares = _row_shares(row_weights, mixing)
         first, second = (part.to(own.dtype).view(shape) for part in shares)
         mixed = first * own + second * partner
-    return torch.where(both, mixed, 0.0).sum(0)
+    return (mixed if both is None else torch.where(both, mixed, 0.0)).sum(0)
 
 
 def pair_counts(
@@ -104,7 +104,8 @@ def pair_counts(
 ) -> Float[Tensor, "*k"]:
     """The counts of `mixed_sums`, for pairs that are known already."""
     if row_weights is None:
-        return both.sum(0, dtype=mixing.share.dtype)
+        share = mixing.share
+        return both.sum(0, dtype=share.dtype if isinstance(share, Tensor) else torch.float32)
     first, second = _row_shares(row_weights, mixing)
     shape = (-1,) + (1,) * (both.ndim - 1)
     return torch.where(both, (first + second).view(shape), 0.0).sum(0)

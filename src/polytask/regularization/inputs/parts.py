@@ -42,7 +42,7 @@ def mix_parts(inputs: Inputs, partner: Tensor, share: float) -> Inputs:
     def mixed(part: Tensor) -> Tensor:
         other = part.index_select(0, partner)
         if part.is_floating_point():
-            return torch.lerp(other, part, share)
+            return other.lerp_(part, share)
         return torch.where(torch.rand(part.shape, device=part.device) < share, part, other)
 
     return change_parts(inputs, mixed)

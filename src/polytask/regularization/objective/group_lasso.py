@@ -64,8 +64,8 @@ class GroupLasso(Penalty):
         self, blocks: Sequence[Float[Tensor, "groups members"]], steps: Sequence[Tensor | float]
     ) -> None:
         """The group threshold, exact in the optimizer's metric."""
-        for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step, self.strength * block.shape[1] ** 0.5, self.scratch)
+        strengths = [self.strength * block.shape[1] ** 0.5 for block in blocks]
+        group_threshold_(blocks, steps, strengths, self.scratch)
 
     def describe(self) -> str:
         """In words, with λ and the groups."""

@@ -74,8 +74,8 @@ class JointFeatures(Penalty):
         if ridge > 0:
             shrink_(blocks, steps, ridge, self.scratch)
             steps = [step / (1 + ridge * step) for step in steps]
-        for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step, self.strength * self.l1_ratio, self.scratch)
+        strengths = [self.strength * self.l1_ratio] * len(blocks)
+        group_threshold_(blocks, steps, strengths, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """The part that is ½‖W‖²."""

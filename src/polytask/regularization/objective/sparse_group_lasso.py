@@ -69,8 +69,8 @@ class SparseGroupLasso(Penalty):
         """The soft threshold, then the group threshold."""
         lasso, group = self._parts()
         soft_threshold_(blocks, steps, lasso, self.scratch)
-        for block, step in zip(blocks, steps, strict=True):
-            group_threshold_(block, step, group * block.shape[1] ** 0.5, self.scratch)
+        strengths = [group * block.shape[1] ** 0.5 for block in blocks]
+        group_threshold_(blocks, steps, strengths, self.scratch)
 
     def elastic(self) -> tuple[float, float]:
         """The part that is ‖w‖₁."""

@@ -1,5 +1,7 @@
 """The group soft threshold in a diagonal metric, exact, all groups at once."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, linalg
@@ -11,12 +13,12 @@ _CLEAR = 0.01
 
 
 def group_threshold_(
-    block: Float[Tensor, "groups members"],
-    step: Tensor | float,
-    strength: Float[Tensor, " groups"] | float,
+    blocks: Sequence[Float[Tensor, "groups members"]],
+    steps: Sequence[Tensor | float],
+    strengths: Sequence[float],
     scratch: Scratch | None = None,
 ) -> None:
-    """Argmin over w of ½ Σ_i (w_i − u_i)² / t_i + λ ‖w‖₂, per row, in place.
+    """Argmin over w of ½ Σ_i (w_i − u_i)² / t_i + λ ‖w‖₂, per row of every block, in place.
 
     With a number t this is u · max(1 − λt/‖u‖, 0). With t per coordinate: w = 0 if and only if
     ‖u / (λt)‖ ≤ 1; otherwise w_i = u_i s / (s + λ t_i), where s = ‖w‖ is the one root of
@@ -26,28 +28,36 @@ def group_threshold_(
     threshold and is solved apart, with the other groups like it.
 
     Args:
-        block: u, one group per row; overwritten by w.
-        step: t, a number or of the block's shape; positive.
-        strength: λ, a number or one per group; at least 0.
+        blocks: Matrices u, one group per row; overwritten by w.
+        steps: t per block, a number or of the block's shape; positive.
+        strengths: λ per block, at least 0; 0 leaves its block alone.
         scratch: Memory of earlier calls.
 
     Reference:
         Deleu & Bengio, Structured Sparsity Inducing Adaptive Optimizers for Deep Learning, 2021.
         https://arxiv.org/abs/2102.03869
     """
-    if not isinstance(strength, Tensor) and strength == 0:
-        return
     scratch = scratch or Scratch()
-    if isinstance(step, Tensor):
-        _weighted_(block, step, strength, scratch)
-        return
-    lengths = _lengths(block, scratch)
-    threshold = strength * step
-    if isinstance(threshold, Tensor):
-        threshold = threshold.unsqueeze(1)
-    # A zero length is divided by the smallest number: its row stays 0.
-    smallest = torch.finfo(block.dtype).tiny
-    block.mul_(lengths.sub(threshold).clamp_min_(0).div_(lengths.clamp_min_(smallest)))
+    plain, thresholds = [], []
+    for block, step, strength in zip(blocks, steps, strengths, strict=True):
+        if isinstance(step, Tensor):
+            if strength > 0:
+                _weighted_(block, step, strength, scratch)
+        elif strength * step > 0:
+            plain.append(block)
+            thresholds.append(strength * step)
+    if plain:
+        _plain_(plain, thresholds, scratch)
+
+
+def _plain_(blocks: list[Tensor], thresholds: list[float], scratch: Scratch) -> None:
+    """The case of a number, u · max(1 − c/‖u‖, 0): one call per operation for all blocks."""
+    lengths = [_lengths(block, scratch) for block in blocks]
+    ones = [scratch.number(1.0, block) for block in blocks]
+    # A length of 0 makes the quotient infinite, and the factor 0.
+    factors = list(torch._foreach_addcdiv(ones, ones, lengths, [-c for c in thresholds]))
+    torch._foreach_clamp_min_(factors, 0.0)
+    torch._foreach_mul_(blocks, factors)
 
 
 def _lengths(block: Tensor, scratch: Scratch) -> Tensor:
@@ -59,13 +69,10 @@ def _lengths(block: Tensor, scratch: Scratch) -> Tensor:
     return torch.mul(block, block, out=scratch.like(block)).sum(dim=1, keepdim=True).sqrt_()
 
 
-def _weighted_(block: Tensor, step: Tensor, strength: Tensor | float, scratch: Scratch) -> None:
+def _weighted_(block: Tensor, step: Tensor, strength: float, scratch: Scratch) -> None:
     tiny = torch.finfo(block.dtype).tiny
     cut, shifted, squares = (scratch.like(block, place) for place in range(3))
-    if isinstance(strength, Tensor):
-        torch.mul(step, strength.unsqueeze(1), out=cut).clamp_min_(tiny)
-    else:
-        torch.mul(step, strength, out=cut)
+    torch.mul(step, strength, out=cut)
     torch.mul(block, block, out=squares)
     energy = squares.sum(dim=1, keepdim=True)
     size = energy.sqrt()

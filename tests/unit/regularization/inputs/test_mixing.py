@@ -118,3 +118,15 @@ def test_arguments_are_not_written(weights):
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     for one, other in zip(first, mixed_sums(own, partner, mask, weights, MIXING), strict=True):
         assert torch.equal(one, other)
+
+
+@weighted
+def test_a_number_is_the_share_of_every_row(weights):
+    own, partner, mask = draw(3)
+    number = MIXING._replace(share=0.3)
+    rows = MIXING._replace(share=torch.full((ROWS,), 0.3, dtype=torch.float64))
+    found = mixed_sums(own, partner, mask, weights, number)
+    expected = mixed_sums(own, partner, mask, weights, rows)
+    torch.testing.assert_close(found, expected, **EXACT)
+    counts = mixed_counts(mask, weights, number)
+    torch.testing.assert_close(counts.double(), expected[1], rtol=1e-6, atol=0)
