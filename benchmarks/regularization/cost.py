@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from polytask.backbones import MLP, L0Gates, TabM
+from polytask.backbones import MLP, Dropout, L0Gates, TabM
 from polytask.balancing import EqualWeights
 from polytask.data.batch import Batch
 from polytask.data.batches import ResidentBatches
@@ -62,6 +63,7 @@ def arm(
     members: int = 1,
     layers: dict[str, Any] | None = None,
     heads: dict[str, Any] | None = None,
+    torch_masks: bool = False,
     **techniques,
 ) -> Callable[[], float]:
     """One update, timed."""
@@ -70,6 +72,11 @@ def arm(
     sizes: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "dropout": 0.0} | (layers or {})
     backbone = MLP(INPUTS, **sizes) if members == 1 else TabM(INPUTS, members=members, **sizes)
     model = MultiTaskModel.hard(backbone, tasks, **(heads or {}))
+    if torch_masks:
+        for module in [*model.modules()]:
+            for name, child in module.named_children():
+                if isinstance(child, Dropout):
+                    setattr(module, name, nn.Dropout(child.p))
     infos = model.roles()
     spec = OptimizerSpec(optimizer, learning_rate=1e-5, weight_decay=0.0, momentum=0.9)
     built = spec.build(infos)
@@ -114,6 +121,7 @@ def arms(optimizer: str) -> dict[str, Callable[[], float]]:
         "ASAM": arm(optimizer, sam=ASAM()),
         "adversarial rows": arm(optimizer, adversarial=Adversarial()),
         "dropout": arm(optimizer, layers={"dropout": 0.1}),
+        "dropout, torch's masks": arm(optimizer, layers={"dropout": 0.1}, torch_masks=True),
         "concrete dropout": arm(optimizer, layers={"dropout": 0.1, "concrete_rows": 10_000}),
         "DropConnect": arm(optimizer, layers={"drop_connect": 0.1}),
         "multi-sample dropout, 4 masks": arm(

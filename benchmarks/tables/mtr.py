@@ -9,6 +9,10 @@ batches and the rows that it sets aside for stopping; the folds stay.
 Run: POLYTASK_DATA=… python -m benchmarks.tables.mtr run RESULTS.jsonl [--models safe,strong]
          [--sets slump,edm] [--seeds 0,1,2]       (goes on where it was stopped)
      python -m benchmarks.tables.mtr table RESULTS.jsonl
+     python -m benchmarks.tables.mtr techniques RESULTS.jsonl
+
+A model named safe+TECHNIQUE is the default preset with one more technique, at the value that
+docs/overfitting.md recommends; the last command compares it with `safe`, seed by seed.
 """
 
 import json
@@ -35,6 +39,28 @@ TARGETS = {
 LARGE = ("rf1", "scm20d")
 SMALL = ("slump", "edm", "andro", "sf1", "atp1d", "oes97")
 PRESETS = ("off", "safe", "strong", "linear", "small")
+TECHNIQUES = {
+    "mixup": {"inputs": {"mixup": 0.2}},
+    "c-mixup": {"inputs": {"c_mixup": 2.0}},
+    "manifold-mixup": {"inputs": {"manifold_mixup": 2.0}},
+    "cutmix": {"inputs": {"cutmix": 0.2}},
+    "cutout": {"inputs": {"cutout": 0.2}},
+    "feature-dropout": {"inputs": {"feature_dropout": 0.1}},
+    "noise": {"inputs": {"noise": 0.05}},
+    "adversarial": {"inputs": {"adversarial": 0.05}},
+    "concrete-dropout": {"model": {"concrete_dropout": True}},
+    "multi-sample-dropout": {"model": {"head_dropout": 0.3, "dropout_samples": 8}},
+    "drop-connect": {"model": {"drop_connect": 0.2}},
+    "gates": {"model": {"gates": 0.001}},
+    "SAM": {"update": {"sam": 0.05}},
+    "ASAM": {"update": {"asam": 0.5}},
+    "lookahead": {"update": {"lookahead": 5}},
+    "EMA": {"averaging": {"name": "ema"}},
+    "L1": {"penalties": [{"name": "l1", "strength": 0.0001}]},
+    "joint-features": {"penalties": [{"name": "joint-features", "strength": 0.01}]},
+    "mean-regularised": {"penalties": [{"name": "mean-regularised", "strength": 0.1}]},
+    "task-covariance": {"penalties": [{"name": "task-covariance", "strength": 0.01}]},
+}
 PEERS = ("ridge", "forest", "sklearn-mlp")
 
 
@@ -83,11 +109,13 @@ def predict_preset(model, _, seed, frame, targets, train, test):
     from polytask.config.run import RunConfig
     from polytask.pipeline import fit_table
 
+    preset, _, technique = model.partition("+")
     run = RunConfig.model_validate(
         {
             "targets": [{"name": target, "kind": "regression"} for target in targets],
-            "defence": model,
+            "defence": preset,
             "seed": seed,
+            **(TECHNIQUES[technique] if technique else {}),
         }
     )
     with warnings.catch_warnings():
@@ -99,7 +127,7 @@ def predict_preset(model, _, seed, frame, targets, train, test):
 def measure(model: str, name: str, seed: int) -> dict:
     frame, targets = load(name)
     y = frame[targets].to_numpy(dtype=float)
-    predict = predict_preset if model in PRESETS else predict_peer
+    predict = predict_peer if model in PEERS else predict_preset
     errors, floor = np.zeros(len(targets)), np.zeros(len(targets))
     started = time.monotonic()
     for train, test in folds(name, len(frame)):
@@ -158,11 +186,33 @@ def table(path: Path) -> None:
     print(f"\nsafe: at most 1.05 × min(ridge, forest) on {reached}, below 1 on {below} sets.")
 
 
+def techniques(path: Path) -> None:
+    """Per technique and set, its error relative to the default preset with the same seeds."""
+    rows = pd.DataFrame(map(json.loads, path.read_text().splitlines()))
+    wide = rows.pivot_table(index="model", columns=["set", "seed"], values="arrmse")
+    ratios = wide.div(wide.loc["safe"])
+    sets = [name for name in TARGETS if name in set(rows.set)]
+    print("| safe and | " + " | ".join(sets) + " | mean |")
+    print("|" + "---|" * (len(sets) + 2))
+    for model in (f"safe+{technique}" for technique in TECHNIQUES):
+        if model not in ratios.index:
+            continue
+        cells, means = [], []
+        for name in sets:
+            found = ratios.loc[model, name].dropna()
+            means.append(found.mean())
+            spread = f" ± {found.std():.3f}" if len(found) > 1 else ""
+            cells.append(f"{found.mean():.3f}{spread}" if len(found) else "–")
+        print(f"| {model[5:]} | " + " | ".join(cells) + f" | {np.nanmean(means):.3f} |")
+
+
 def main() -> None:
     verb, path, *rest = sys.argv[1:]
     options = dict(zip((r.removeprefix("--") for r in rest[::2]), rest[1::2], strict=True))
     if verb == "run":
         run(Path(path), options)
+    elif verb == "techniques":
+        techniques(Path(path))
     else:
         table(Path(path))
 

@@ -414,6 +414,14 @@ def test_a_frozen_task_has_no_vote():
     assert all(record.weights[NAMED.index(name)] == 0 for record in later)
 
 
+def test_a_trunk_that_does_not_learn_leaves_nothing_to_combine():
+    model = network("hard")
+    model.backbone.requires_grad_(False)
+    trainer = Trainer(model, TASKS, balance=UPGrad(), epochs=1)
+    with pytest.raises(Unsupported, match=r"UPGrad combines .* the trunk is frozen"):
+        trainer.fit(ResidentBatches(table(), batch_size=16))
+
+
 def test_penalties_act_beside_a_method_that_combines_gradients():
     model = network("hard")
     trainer = Trainer(model, TASKS, balance=UPGrad(), penalties=[L1(0.05)], epochs=5,

@@ -118,6 +118,13 @@ def make(checkpoint=None, *, callbacks=(), batch_norm=True, members=False, gates
     return trainer, train, valid
 
 
+LONG_ENSEMBLE = {
+    "members": True,
+    "epochs": 12,
+    "optimizer": OptimizerSpec(learning_rate=5e-2, weight_decay=0.0),
+}
+"""A run in which tasks settle at different times, and some go on."""
+
 TECHNIQUES = {
     "nothing": dict,
     "l1 (prox)": lambda: {"penalties": [L1(1e-2)]},
@@ -196,7 +203,7 @@ TECHNIQUES = {
     "task sam, mixup, freeze-head": lambda: {
         "balance": MoCo(),
         "defence": Defence(inputs=(Mixup(0.2),), task_sam=TaskSAM(0.1), averaging=EMA(0.9)),
-        "stopping": FreezeHead(patience=1),
+        "stopping": FreezeHead(patience=2),
         "epochs": 12,
     },
     "gradient noise": lambda: {"defence": Defence(noise=GradientNoise(0.1))},
@@ -244,8 +251,8 @@ TECHNIQUES = {
         "penalties": [L1(1e-3)],
         "defence": Defence(inputs=(Mixup(0.2),), sam=SAM(0.05), averaging=EMA(0.9)),
     },
-    "distil, ensemble": lambda: {"members": True, "stopping": Distil(patience=1), "epochs": 12},
-    "freeze, ensemble": lambda: {"members": True, "stopping": FreezeHead(patience=1), "epochs": 12},
+    "distil, ensemble": lambda: {"stopping": Distil(patience=1), **LONG_ENSEMBLE},
+    "freeze, ensemble": lambda: {"stopping": FreezeHead(patience=1), **LONG_ENSEMBLE},
 }
 
 
@@ -362,8 +369,8 @@ def test_a_step_back_moves_no_frozen_head():
                 heads.append(trainer.model.heads.stacks[0].weight.detach()[0].clone())
 
     trainer, train, valid = make(
-        stopping=FreezeHead(patience=2), epochs=40, callbacks=[Watch()], batch_norm=False,
-        optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.1),
+        stopping=FreezeHead(patience=3), epochs=40, callbacks=[Watch()], batch_norm=False,
+        optimizer=OptimizerSpec(learning_rate=2e-2, weight_decay=0.1),
         defence=Defence(lookahead=Lookahead(5)),
     )  # fmt: skip
     history = trainer.fit(train, valid)
@@ -448,7 +455,7 @@ COMBINATIONS = {
         "taught": True,
         "stopping": Distil(),
     },
-    "Lookahead × a penalty that makes exact zeros": lambda: {
+    "Lookahead × a penalty that makes exact zeros or equal weights": lambda: {
         "penalties": [MaxNorm(0.3), L1(1e-3)],
         "defence": Defence(lookahead=Lookahead()),
     },

@@ -162,6 +162,10 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         fit(frame, penalties=[{"name": "l2", "strength": 0.1}], optimizer={"weight_decay": 0.1})
 
 
+DECAY = {"weight_decay": 0.3}
+"""So much that a schedule of it shows in a few updates."""
+
+
 @pytest.mark.parametrize(
     ("sections", "name"),
     [
@@ -182,14 +186,14 @@ def test_a_ridge_penalty_takes_the_place_of_the_default_decay(frame):
         ({"update": {"lookahead": 2}}, "lookahead"),
         ({"averaging": {"name": "ema", "decay": 0.9}}, "EMA"),
         ({"model": {"dropout_schedule": "flat-cosine"}}, "dropout schedule"),
-        ({"optimizer": {"decay_schedule": "flat-cosine"}}, "weight decay schedule"),
+        ({"optimizer": {"decay_schedule": "flat-cosine", **DECAY}}, "weight decay schedule"),
         ({"distillation": {"teacher": "single-task"}}, "distillation"),
     ],
 )
 def test_every_technique_is_listed_with_its_strength(sections, name, frame):
     result = fit(frame, **sections)
     assert name in listed(result), listed(result)
-    plain = fit(frame)
+    plain = fit(frame, optimizer=DECAY if "decay_schedule" in sections.get("optimizer", {}) else {})
     assert result.history.epochs[-1].valid != plain.history.epochs[-1].valid
 
 
@@ -345,9 +349,19 @@ def test_calibration_lowers_the_validation_loss_and_changes_no_decision(frame):
 def test_a_refit_has_seen_every_row_and_says_so(frame):
     result = fit(frame, training={"refit": True, "splits": 2, "epochs": 4, "patience": 3})
     assert "all rows" in listed(result)["refit"]
+    assert not [name for name in listed(result) if "after the refit" in name]
     first = result.model.state_dict()
     delivered = result.bundle.members[0].state_dict()
     assert any(not torch.equal(first[name], delivered[name]) for name in first)
+
+
+def test_what_the_model_of_a_refit_has_learned_is_told_apart(frame):
+    training = {"refit": True, "splits": 1, "epochs": 3, "patience": 2}
+    shown = listed(fit(frame, training=training, model={"gates": 0.01, "concrete_dropout": True}))
+    for name in ("columns read", "concrete dropout"):
+        assert name in shown, shown
+        assert f"{name}, after the refit" in shown, shown
+    assert shown["concrete dropout"] != shown["concrete dropout, after the refit"]
 
 
 def test_a_small_table_is_split_five_times(frame):
@@ -376,7 +390,7 @@ def test_dropout_masks_in_predictions(frame):
     pd.testing.assert_frame_equal(first, second)
     assert (first[["cost_spread", "stay_spread", "ill_spread"]] > 0).all().all()
     assert not first.equals(bundle.predict(rows, samples=20, seed=2))
-    with pytest.raises(InvalidArgument, match="dropout"):
+    with pytest.raises(InvalidArgument, match="`samples` must be 0 for a model without dropout"):
         fit(frame, model={"dropout": 0.0}).bundle.predict(rows, samples=5)
 
 

@@ -339,15 +339,16 @@ def test_regression_targets_are_standardised_with_training_rows_only():
 def test_heads_return_raw_outputs_and_the_task_owns_the_link():
     labels = np.array(["x", "y", "z"] * 4)
     tasks = [Multiclass("m").fit(labels), Binary("b").fit(labels[:2].repeat(6))]
-    torch.manual_seed(3)
     model = MultiTaskModel.hard(MLP(3, width=8, depth=1), tasks).eval()
     x = 50 * torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        output = model(x)
-    for task in tasks:
+        output, features = model(x), model.backbone(x)
+    for task, stack in zip(tasks, model.heads.stacks, strict=True):
         raw = output.outputs[task.name][:, 0]
-        assert float(raw.max()) > 1 > 0 > float(raw.min()), "no probabilities"
-        assert not torch.allclose(raw.logsumexp(-1), torch.zeros(12)), "no log-probabilities"
+        linear = F.linear(features, stack.weight[0], stack.bias[0])
+        torch.testing.assert_close(raw, linear)
+        for link in (torch.sigmoid, lambda y: y.softmax(-1), lambda y: y.log_softmax(-1)):
+            assert not torch.allclose(raw, link(linear)), "no probabilities nor their logarithms"
     target, _ = tasks[0].encode(labels)
     raw = output.outputs["m"][:, 0]
     expected = F.cross_entropy(raw, target, reduction="none")

@@ -1,6 +1,7 @@
 """Features in, vector out."""
 
 from .base import Backbone
+from .dropout import Dropout
 from .embeddings import PiecewiseInput, piecewise_bins
 from .ensemble import EnsembleLinear, TabM
 from .gates import HardConcrete, InputGates, L0Gates
@@ -12,6 +13,7 @@ from .table_input import TableInput, embedding_width
 __all__ = [
     "MLP",
     "Backbone",
+    "Dropout",
     "EnsembleLinear",
     "HardConcrete",
     "Identity",

@@ -12,6 +12,7 @@ from polytask._checks import at_least, require
 from polytask.optim.roles import Kind
 
 from .base import Backbone, Mix
+from .dropout import Dropout
 from .embeddings import PiecewiseInput
 from .gates import L0Gates
 from .layers import activation as activation_layer
@@ -187,7 +188,7 @@ class TabM(Backbone):
             layers += [
                 EnsembleLinear(start.weight, start.r, start.s, start.bias),
                 activation_layer(activation),
-                nn.Dropout(dropout),
+                Dropout(dropout),
             ]
         self.layers = present(layers)
         self.mixable = depth

@@ -6,13 +6,13 @@ from typing import final
 
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
-from torch.nn.functional import dropout as dropout_of
 
 from polytask._checks import at_least, one_of, positive, probability, require
 from polytask.errors import PolytaskWarning
 
 from .base import Mix
 from .concrete_dropout import ConcreteDropout
+from .dropout import Dropout, dropout
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -85,7 +85,7 @@ class DropPath(nn.Module):
         if not self.training or self.p == 0:
             return branch
         ones = branch.new_ones((len(branch),) + (1,) * (branch.ndim - 1))
-        return branch * dropout_of(ones, self.p)
+        return branch * dropout(ones, self.p)
 
     def extra_repr(self) -> str:
         """The probability."""
@@ -161,7 +161,7 @@ def dropout_layer(p: float, learned: bool) -> nn.Module:
         >>> dropout_layer(0.1, learned=False)
         Dropout(p=0.1, inplace=False)
     """
-    return ConcreteDropout(p) if learned else nn.Dropout(p)
+    return ConcreteDropout(p) if learned else Dropout(p)
 
 
 def check_learned(dropout: float, rows: int, length_scale: float) -> None:

@@ -18,6 +18,7 @@ from polytask._version import __version__
 from polytask.data.encode import FeatureEncoder
 from polytask.data.forms import Form
 from polytask.errors import Unsupported
+from polytask.regularization.features import has_dropout
 from polytask.sharing import AdaptedModel, MultiTaskModel
 from polytask.tasks import Task, TaskGroup, task_to_json
 
@@ -212,6 +213,12 @@ class Bundle:
             InvalidArgument: If `samples` is below 1, or a model has no dropout.
         """
         at_least("samples", samples, 1)
+        require(
+            all(map(has_dropout, self.members)),
+            "samples",
+            "be 0 for a model without dropout, whose masks would all give the same predictions",
+            samples,
+        )
 
         def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return sampled(self.members, self.groups, inputs, samples, self.serves)

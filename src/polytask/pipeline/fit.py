@@ -153,6 +153,8 @@ def fit_table(
         divide(last.model, {name: found.value for name, found in temperatures.items()})
         bundle = _bundle([last.model], everything, run, {})
         notes.append(("refit", _refit_words(epochs, best)))
+        found = [*learned_words(last.model, again), *columns_read(last.model, everything.encoder)]
+        notes += [(f"{title}, after the refit", words) for title, words in found]
     seconds = time.monotonic() - started
     report = make_report(
         prepared,

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask._checks import at_least, probability, require, unknown
+from polytask.backbones.dropout import dropout as dropped
 from polytask.optim.roles import Kind, ParameterInfo, Role
 from polytask.tasks.groups import TaskGroup
 
@@ -139,7 +140,7 @@ class StackedHead(nn.Module):
         asked = len(representations)
         stacked = first.expand(asked, *first.shape) if common else torch.stack([*representations])
         if private:
-            stacked = nn.functional.dropout(stacked, self.dropout)
+            stacked = dropped(stacked, self.dropout)
         if self.members == 1:
             stacked = stacked.unsqueeze(2)
         # One product per head and member.

@@ -186,9 +186,9 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(
         "Lookahead",
-        "a penalty that makes exact zeros",
-        "its slow weights lie between two iterates, where a zero of one of them is none",
-        "Leave one of them out, or take a penalty without zeros, such as L2.",
+        "a penalty that makes exact zeros or equal weights",
+        "its slow weights lie between two iterates, and need not have what one of them has",
+        "Leave one of them out, or take a penalty that only shrinks, such as L2.",
         lambda plan: plan.defence.lookahead is not None and _zeros(plan),
     ),
     Refusal(

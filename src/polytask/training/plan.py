@@ -7,6 +7,7 @@ from typing import Literal
 
 from polytask.aggregation import Aggregator
 from polytask.balancing import LossBalancer
+from polytask.errors import Unsupported
 from polytask.gradients import Balance, MultiTaskBackward
 from polytask.optim import ParameterInfo, Plateau, Role, Schedule
 
@@ -52,10 +53,19 @@ class Plan:
 
         Args:
             infos: The parameters of the model; the engine learns from them what the tasks share.
+
+        Raises:
+            Unsupported: If gradients are to be combined and no shared parameter is trained.
         """
         if isinstance(self.balance, LossBalancer):
             return self.balance
         shared = [i.parameter for i in infos if i.shared and i.role is not Role.HEAD]
+        if not any(parameter.requires_grad for parameter in shared):
+            raise Unsupported(
+                f"{type(self.balance).__name__} combines the gradients of the tasks at parameters that they "
+                "share, and none of these is trained: the trunk is frozen, or there is none. "
+                "Weigh the losses instead (EqualWeights() or another), or let the trunk learn."
+            )
         engine = MultiTaskBackward(
             self.balance,
             at=self.at,

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import linear
 
 from polytask.aggregation import UPGrad
 from polytask.backbones import MLP, ResidualMLP
 from polytask.backbones.drop_connect import DropConnect
+from polytask.backbones.dropout import dropout
 from polytask.errors import InvalidArgument
 from polytask.export.architecture import build_model, describe_architecture
 from polytask.gradients import MultiTaskBackward

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from polytask.backbones import EnsembleLinear, TableInput, TabM, piecewise_bins
+from polytask.backbones import Dropout, EnsembleLinear, TableInput, TabM, piecewise_bins
 from polytask.errors import InvalidArgument, UnknownName
 from polytask.optim import Kind, OptimizerSpec, ParameterInfo, Role, parameter_kinds
 
@@ -128,7 +128,7 @@ def test_decay_acts_on_scales_and_not_on_biases():
 def test_every_layer_ends_in_activation_and_dropout():
     net = TabM(3, width=16, depth=2, members=3, dropout=0.2, activation="silu")
     kinds = [type(layer) for layer in net.layers]
-    assert kinds == [EnsembleLinear, nn.SiLU, nn.Dropout] * 2
+    assert kinds == [EnsembleLinear, nn.SiLU, Dropout] * 2
     assert (TabM(3, width=8, depth=1, members=2, dropout=0.0)(numbers()) >= 0).all()
 
 

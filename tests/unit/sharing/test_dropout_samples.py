@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from polytask.backbones import MLP, TabM
+from polytask.backbones.dropout import dropout
 from polytask.data.batch import Batch
 from polytask.errors import InvalidArgument
 from polytask.export.architecture import build_model, describe_architecture
@@ -64,7 +65,7 @@ def by_hand(model, batch):
         k = len(group.tasks)
         losses = []
         for _ in range(SAMPLES):
-            masks = functional.dropout(z.new_ones(k, *z.shape), P)
+            masks = dropout(z.new_ones(k, *z.shape), P)
             y = torch.einsum("krw,kow->rko", masks * z, stack.weight) + stack.bias
             y, target = y[..., 0], batch.targets[group.name]
             losses.append(
@@ -178,7 +179,7 @@ def test_every_member_of_an_ensemble_has_every_mask():
     (stack, _), (group, _) = model.heads.stacks, model.groups
     losses = []
     for _ in range(SAMPLES):
-        masks = functional.dropout(z.new_ones(2, *z.shape), P)
+        masks = dropout(z.new_ones(2, *z.shape), P)
         y = torch.einsum("krmw,kmow->rmko", masks * z, stack.weight)
         y = y + stack.bias.transpose(0, 1)
         losses += [(y[:, m, :, 0] - batch.targets["a"]) ** 2 for m in range(3)]

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from polytask.backbones import MLP, Backbone, TabM
+from polytask.backbones.dropout import dropout
 from polytask.errors import InvalidArgument
 from polytask.optim import Kind, OptimizerSpec, Role, check_binding
 from polytask.sharing import (
@@ -263,7 +264,7 @@ def test_every_head_has_a_mask_of_its_own(tasks, members, common):
     assert not torch.equal(first, second)
     assert abs(correlation) < 4 / first.numel() ** 0.5
     # The mutation: one mask for both heads.
-    masked = Shared(dict.fromkeys(names, functional.dropout(ones, 0.25)), (ones,), {}, {})
+    masked = Shared(dict.fromkeys(names, dropout(ones, 0.25)), (ones,), {}, {})
     first_of_one, second_of_one = heads.eval()(masked)["age"].unbind(-2)
     torch.testing.assert_close(first_of_one, second_of_one)
     # Each head's gradient passes through its own mask.
@@ -297,7 +298,7 @@ def test_gradients_under_private_dropout_equal_a_loop(members):
     torch.manual_seed(5)
     found = torch.autograd.grad((head([z] * 3) ** 2).sum(), [z, head.weight])
     torch.manual_seed(5)
-    masked = functional.dropout(z.expand(3, *shape), 0.5)
+    masked = dropout(z.expand(3, *shape), 0.5)
     equation = "nw,ow->no" if members == 1 else "nmw,mow->nmo"
     looped = [
         torch.einsum(equation, z_j, w_j) + b_j

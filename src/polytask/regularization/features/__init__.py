@@ -4,6 +4,13 @@ from polytask.backbones.concrete_dropout import ConcreteDropout
 from polytask.backbones.drop_connect import DropConnect
 
 from .dropout_schedule import DropoutSchedule
-from .mc_dropout import mc_dropout, sample_outputs
+from .mc_dropout import has_dropout, mc_dropout, sample_outputs
 
-__all__ = ["ConcreteDropout", "DropConnect", "DropoutSchedule", "mc_dropout", "sample_outputs"]
+__all__ = [
+    "ConcreteDropout",
+    "DropConnect",
+    "DropoutSchedule",
+    "has_dropout",
+    "mc_dropout",
+    "sample_outputs",
+]

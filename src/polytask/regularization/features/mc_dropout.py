@@ -99,6 +99,16 @@ def sample_outputs(
     return {name: torch.stack([outputs[name] for outputs in drawn]) for name in drawn[0]}
 
 
+def has_dropout(model: nn.Module) -> bool:
+    """Whether `mc_dropout` can be entered with a model.
+
+    Example:
+        >>> has_dropout(nn.Linear(1, 1)), has_dropout(nn.Sequential(nn.Dropout(0.5)))
+        (False, True)
+    """
+    return any(map(_drops, model.modules()))
+
+
 def _drops(module: nn.Module) -> bool:
     if isinstance(module, ConcreteDropout):
         return True

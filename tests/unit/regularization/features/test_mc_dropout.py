@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from polytask.backbones import MLP, ResidualMLP, TabM
+from polytask.backbones import MLP, Dropout, ResidualMLP, TabM
 from polytask.backbones.base import Backbone
 from polytask.errors import InvalidArgument
 from polytask.regularization.features import mc_dropout, sample_outputs
@@ -36,7 +36,7 @@ def test_only_dropout_is_on_and_modes_come_back(training):
     before = modes(model)
     with mc_dropout(model):
         on = [type(module) for module in model.modules() if module.training]
-        assert on == [nn.Dropout, nn.Dropout]
+        assert on == [Dropout, Dropout]
     assert modes(model) == before
     with pytest.raises(RuntimeError, match="inside"), mc_dropout(model):
         raise RuntimeError("inside")
