@@ -58,7 +58,9 @@ def draw_share(concentration: Tensor) -> float:
         >>> 0.0 <= draw_share(torch.full((2,), 0.2, dtype=torch.float64)) <= 1.0
         True
     """
-    share: float = torch._sample_dirichlet(concentration).tolist()[0]
+    # Never 0: a gamma draw is at least the smallest normal number.
+    first, second = torch._standard_gamma(concentration).tolist()
+    share: float = first / (first + second)
     return share
 
 
