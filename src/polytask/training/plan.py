@@ -62,9 +62,10 @@ class Plan:
         shared = [i.parameter for i in infos if i.shared and i.role is not Role.HEAD]
         if not any(parameter.requires_grad for parameter in shared):
             raise Unsupported(
-                f"{type(self.balance).__name__} combines the gradients of the tasks at parameters that they "
-                "share, and none of these is trained: the trunk is frozen, or there is none. "
-                "Weigh the losses instead (EqualWeights() or another), or let the trunk learn."
+                f"{type(self.balance).__name__} combines the gradients of the tasks at parameters "
+                "that they share, and none of these is trained: the trunk is frozen, or there is "
+                "none. Weigh the losses instead (EqualWeights() or another), or let the trunk "
+                "learn."
             )
         engine = MultiTaskBackward(
             self.balance,

@@ -45,7 +45,10 @@ class InputRegularizer(ABC):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> tuple[Batch, Mixing | None]:
-        """The batch with new inputs, and how its rows were mixed (None: they were not)."""
+        """The batch with new inputs, and how its rows were mixed (None: they were not).
+
+        Targets, masks and row weights stay as they are: the labels of an update are counted before.
+        """
 
     @abstractmethod
     def describe(self) -> str:
