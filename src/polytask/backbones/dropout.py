@@ -46,7 +46,7 @@ def dropout(features: Tensor, p: float) -> Tensor:
     Example:
         >>> _ = torch.manual_seed(0)
         >>> dropout(torch.ones(6), 0.5).tolist()
-        [2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
+        [2.0, 2.0, 0.0, 0.0, 2.0, 2.0]
 
     Reference:
         Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, Dropout: A Simple Way to Prevent
@@ -56,8 +56,8 @@ def dropout(features: Tensor, p: float) -> Tensor:
     if features.device.type != "cpu" or not 0 < kept < _VALUES:
         return functional.dropout(features, p)
     entries = features.numel()
-    draws = torch.empty(-(-entries // 4), dtype=torch.int64).random_(-(2**63), None)
+    # All 64 bits: of the range, only the largest number is never drawn.
+    draws = torch.randint(-(2**63), 2**63 - 1, (-(-entries // 4),))
     numbers = draws.view(torch.int16)[:entries].view(features.shape)
-    mask = torch.empty(features.shape, dtype=features.dtype)
-    torch.lt(numbers, kept - _VALUES // 2, out=mask)
-    return features * mask.mul_(_VALUES / kept)
+    mask = (numbers < kept - _VALUES // 2).to(features.dtype).mul_(_VALUES / kept)
+    return features * mask

@@ -58,7 +58,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_bits_that_are_not_random_are_found(wrong):
-    right = with_draws(lambda n: torch.empty(n, dtype=torch.int64).random_(-(2**63), None))
+    right = with_draws(lambda n: torch.randint(-(2**63), 2**63 - 1, (n,)))
     assert is_bernoulli(right, 0.5)
     assert not is_bernoulli(with_draws(wrong), 0.5)
 
@@ -116,6 +116,22 @@ def test_masks_do_not_depend_on_threads():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)
+
+
+def test_under_vmap_and_compiled():
+    features = torch.ones(3, 500)
+    drop = torch.func.vmap(lambda row: dropout(row, 0.5), randomness="different")
+    torch.manual_seed(4)
+    rows = drop(features)
+    assert set(rows.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(rows[0], rows[1])
+    same = torch.func.vmap(lambda row: dropout(row, 0.5), randomness="same")(features)
+    assert torch.equal(same[0], same[1])
+    compiled = torch.compile(lambda x: dropout(x, 0.5), backend="eager", fullgraph=True)
+    torch.manual_seed(5)
+    found = compiled(features)
+    torch.manual_seed(5)
+    assert torch.equal(found, dropout(features, 0.5))
 
 
 def test_the_layer_is_idle_in_evaluation_and_follows_its_probability():
