@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .scratch import Scratch
 
@@ -38,8 +39,7 @@ def soft_threshold_(
             high = torch.add(u, t, alpha=strength, out=scratch.like(u, 1))
             torch.clamp(scratch.number(0.0, u), low, high, out=u)
         else:
-            inside = torch.clamp(u, -strength * t, strength * t, out=scratch.like(u))
-            u.sub_(inside)
+            functional.softshrink(u, strength * t, out=u)  # type: ignore[call-arg]  # torch's stub lacks it
 
 
 def shrink_(
