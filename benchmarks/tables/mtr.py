@@ -12,7 +12,7 @@ Run: POLYTASK_DATA=… python -m benchmarks.tables.mtr run RESULTS.jsonl [--mode
      python -m benchmarks.tables.mtr techniques RESULTS.jsonl
 
 A model named safe+TECHNIQUE is the default preset with one more technique, at the value that
-docs/overfitting.md recommends; the last command compares it with `safe`, seed by seed.
+docs/overfitting.md types; the last command compares it with `safe`, seed by seed.
 """
 
 import json
