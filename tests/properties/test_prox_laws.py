@@ -182,6 +182,24 @@ def test_weighted_group_at_any_scale(dtype, scale, spread):
     assert residual.abs().max() < (1e-5 if dtype is torch.float32 else 1e-13)
 
 
+def test_many_blocks_at_once_keep_their_own_thresholds():
+    """Of other widths, steps and strengths, by the closed form; the last one is left alone."""
+    generator = torch.Generator().manual_seed(3)
+    widths, steps, strengths = (2, 5, 3, 4), (0.1, 0.7, 0.4, 0.5), (0.9, 0.3, 2.0, 0.0)
+    given = [torch.randn(6, k, generator=generator, dtype=torch.float64) for k in widths]
+    found = [u.clone() for u in given]
+    as_tensor = [steps[0], steps[1], torch.full_like(given[2], steps[2]), steps[3]]
+    group_threshold_(found, as_tensor, strengths)
+    zeros = 0
+    for u, w, step, strength in zip(given, found, steps, strengths, strict=True):
+        lengths = linalg.vector_norm(u, dim=1, keepdim=True)
+        expected = u * (1 - strength * step / lengths).clamp_min(0)
+        torch.testing.assert_close(w, expected, rtol=1e-12, atol=1e-14)
+        zeros += int((w == 0).all(dim=1).sum())
+    assert zeros > 0
+    assert torch.equal(found[-1], given[-1])
+
+
 def test_zero_groups_and_zero_entries_stay_finite():
     for step in (1.0, torch.ones(2, 2)):
         w = torch.tensor([[0.0, 0.0], [0.0, 3.0]])
